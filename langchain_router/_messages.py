@@ -1,0 +1,143 @@
+"""LangChain messages seen from the core: the view in, the stamp out.
+
+In: the caller's messages, which are read and never changed. Out: a `Prompt`; and copies of
+answers that carry the router's record under `response_metadata["router"]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeVar, cast
+
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
+
+from langchain_router._tools import BoundTool
+from shared_core.tokens import estimate_tokens
+from shared_core.types import Modality, Prompt, Turn
+
+__all__ = ["STAMP", "as_chunk", "as_message", "read_prompt", "stamp"]
+
+STAMP = "router"
+
+_ROLES: Mapping[str, Literal["system", "user", "assistant", "tool"]] = {
+    "system": "system",
+    "developer": "system",
+    "human": "user",
+    "user": "user",
+    "ai": "assistant",
+    "assistant": "assistant",
+    "AIMessageChunk": "assistant",
+    "tool": "tool",
+    "function": "tool",
+}
+
+_MODALITIES: Mapping[str, Modality] = {
+    "image": "image",
+    "image_url": "image",
+    "input_image": "image",
+    "audio": "audio",
+    "input_audio": "audio",
+    "video": "video",
+    "file": "pdf",
+    "input_file": "pdf",
+    "document": "pdf",
+}
+
+_TOKENS_PER_MESSAGE = 4
+"""Role and separators, as in OpenAI's chat format."""
+
+_TOKENS_PER_ATTACHMENT = 800
+"""One image at medium size, by the vendors' documentation: 258 (Gemini) to 1,600 (Claude)."""
+
+M = TypeVar("M", bound=BaseMessage)
+
+
+def read_prompt(
+    messages: Sequence[BaseMessage],
+    tools: Sequence[BoundTool] = (),
+    *,
+    must_call: bool = False,
+    schema: Mapping[str, Any] | None = None,
+    schema_method: str | None = None,
+) -> Prompt:
+    """Return the plain view of a call that the core decides by."""
+    tokens = _TOKENS_PER_MESSAGE * len(messages) + sum(estimate_tokens(str(t)) for t in tools)
+    turns: list[Turn] = []
+    modalities: set[Modality] = set()
+    author = None
+    for message in messages:
+        role = _ROLES.get(getattr(message, "role", message.type), "user")
+        text, attachments = _read_content(message.content)
+        if isinstance(message, AIMessage):
+            author = message.response_metadata.get(STAMP, {}).get("candidate")
+            tokens += sum(estimate_tokens(str(call["args"])) for call in message.tool_calls)
+        turns.append(Turn(role, text))
+        modalities.update(attachments)
+        tokens += estimate_tokens(text) + _TOKENS_PER_ATTACHMENT * len(attachments)
+    return Prompt(
+        turns=tuple(turns),
+        tokens=tokens,
+        tools=tuple(tools),
+        must_call=must_call,
+        schema=schema,
+        schema_method=schema_method,
+        modalities=frozenset(modalities),
+        in_tool_loop=bool(turns) and turns[-1].role == "tool",
+        author=author,
+    )
+
+
+def _read_content(content: str | Sequence[Any]) -> tuple[str, list[Modality]]:
+    if isinstance(content, str):
+        return content, []
+    texts: list[str] = []
+    attachments: list[Modality] = []
+    for block in content:
+        if isinstance(block, str):
+            texts.append(block)
+            continue
+        kind = block.get("type")
+        if kind == "text":
+            texts.append(block.get("text") or "")
+        elif kind == "tool_result":
+            text, inner = _read_content(block.get("content") or "")
+            texts.append(text)
+            attachments += inner
+        elif kind == "media":
+            attachments.append(_modality_of(str(block.get("mime_type"))))
+        elif kind in _MODALITIES:
+            attachments.append(_MODALITIES[kind])
+    return "\n".join(texts), attachments
+
+
+def _modality_of(mime_type: str) -> Modality:
+    kind = mime_type.partition("/")[0]
+    return _MODALITIES.get(kind, "pdf")
+
+
+def stamp(message: M, record: Mapping[str, Any]) -> M:
+    """Return a copy of the answer that carries the router's record."""
+    metadata = {**message.response_metadata, STAMP: dict(record)}
+    return message.model_copy(update={"response_metadata": metadata})
+
+
+def as_message(message: AIMessage) -> AIMessage:
+    """Return a merged stream as the whole answer that it is."""
+    return cast("AIMessage", message_chunk_to_message(message))
+
+
+def as_chunk(message: AIMessage) -> AIMessageChunk:
+    """Return a whole answer as the only chunk of a stream."""
+    if isinstance(message, AIMessageChunk):
+        return message
+    return AIMessageChunk(
+        content=message.content,
+        additional_kwargs=message.additional_kwargs,
+        response_metadata=message.response_metadata,
+        tool_calls=message.tool_calls,
+        invalid_tool_calls=message.invalid_tool_calls,
+        usage_metadata=message.usage_metadata,
+        id=message.id,
+        name=message.name,
+        chunk_position="last",
+    )

@@ -1,0 +1,92 @@
+"""Tools and tool choices, kept as the user gave them until a candidate is chosen.
+
+Providers bind tools in dialects of their own, so a conversion made before the choice would lose
+what only the chosen one understands. In: tools and a choice in any form that LangChain users
+write. Out: dictionaries for whoever looks at a binding, with the originals behind them.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import Runnable, RunnableBinding
+from langchain_core.utils.function_calling import convert_to_openai_tool
+
+__all__ = ["BoundTool", "bind_tools", "choose_tools", "view_tools"]
+
+_NAMED_ONLY = ("strict", "parallel_tool_calls")
+"""Options that a `bind_tools` which does not name them would hand to its provider unread."""
+
+
+class BoundTool(dict[str, Any]):
+    """A tool in OpenAI's shape, with the user's own object as `source`."""
+
+    def __init__(self, source: Any) -> None:
+        """Convert `source`; a provider's own tool, which has no such shape, stays as it is."""
+        try:
+            view = convert_to_openai_tool(source)
+        except ValueError:
+            if not isinstance(source, Mapping):
+                raise
+            view = dict(source)
+        super().__init__(view)
+        self.source = source
+
+
+def view_tools(tools: Iterable[Any]) -> list[BoundTool]:
+    """Return each tool as a `BoundTool`."""
+    return [tool if isinstance(tool, BoundTool) else BoundTool(tool) for tool in tools]
+
+
+def choose_tools(tools: Sequence[BoundTool], choice: Any) -> tuple[Sequence[BoundTool], str | None]:
+    """Return the tools to send and the choice, in the only forms that mean the same everywhere.
+
+    Those are None (the provider's default), "auto", "any" and a tool's bare name. "none" sends no
+    tools: one vendor reads that word as a tool's name.
+    """
+    if isinstance(choice, Mapping):
+        named = choice.get("function") if choice.get("type") == "function" else choice
+        choice = (named or {}).get("name") or choice.get("type")
+    if choice == "none":
+        return (), None
+    if choice is True or choice == "required":
+        choice = "any"
+    return tools, choice or None
+
+
+def bind_tools(
+    model: Runnable[Any, Any],
+    tools: Sequence[BoundTool],
+    choice: str | None,
+    options: Mapping[str, Any],
+) -> Runnable[Any, Any]:
+    """Have the model bind the original tools itself.
+
+    Args:
+        model: A chat model, or a binding around one, whose arguments are kept.
+        tools: What to bind.
+        choice: As `choose_tools` returns it.
+        options: Further arguments for the model's `bind_tools`; `strict` and
+            `parallel_tool_calls` are dropped with a warning where it does not know them.
+    """
+    if isinstance(model, RunnableBinding):
+        bound = bind_tools(model.bound, tools, choice, options)
+        return model.model_copy(update={"bound": bound})
+    if not isinstance(model, BaseChatModel):
+        raise TypeError(f"{type(model).__name__} cannot bind tools")
+    known = inspect.signature(type(model).bind_tools).parameters
+    kept = dict(options)
+    for name in _NAMED_ONLY:
+        if name in kept and name not in known:
+            warnings.warn(
+                f"{type(model).__name__} knows no {name!r} for its tools: left out",
+                stacklevel=2,
+            )
+            del kept[name]
+    if choice is not None:
+        kept["tool_choice"] = choice
+    return model.bind_tools([tool.source for tool in tools], **kept)

@@ -1,0 +1,484 @@
+"""`ChatRouter`: a LangChain chat model that is several, of which the right one answers.
+
+Every public call runs inside one `chain` run and calls the chosen model's own public methods
+below it. So the trace shows the router, then one model run per attempt under that model's own
+name, and the chosen model keeps its cache, rate limiter, callbacks and streaming choice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import uuid
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, closing
+from typing import Annotated, Any, cast
+
+from langchain_core.callbacks import CallbackManagerForLLMRun, Callbacks
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.language_models.base import LangSmithParams
+from langchain_core.language_models.model_profile import ModelProfile
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatResult, LLMResult
+from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
+from langchain_core.runnables.config import merge_configs
+from pydantic import ConfigDict, PrivateAttr, SkipValidation
+
+from langchain_router._messages import as_chunk, read_prompt
+from langchain_router._models import common_profile, read_capabilities
+from langchain_router._output import MessageChunks, finished_message
+from langchain_router._runs import Call
+from langchain_router._structured import (
+    Schema,
+    StructuredChunks,
+    StructuredRouter,
+    StructuredTransport,
+)
+from langchain_router._tools import choose_tools, view_tools
+from langchain_router._transport import ChatTransport, Request
+from shared_core.decision.candidates import prepare_candidates
+from shared_core.decision.policy import Policy
+from shared_core.errors import ConfigurationError
+from shared_core.prediction.base import Predictor
+from shared_core.prediction.fallback import FallbackPredictor
+from shared_core.router import Router
+from shared_core.strategies.base import Strategy
+from shared_core.strategies.single import Single
+from shared_core.tokens import estimate_tokens
+from shared_core.types import Candidate, Decision
+
+__all__ = ["ChatRouter"]
+
+_DEFAULTS = ("temperature", "max_tokens", "timeout")
+"""Constructor arguments that become defaults of the candidates' calls."""
+
+_TOOL_OPTIONS = ("strict", "parallel_tool_calls", "response_format")
+"""Call arguments that belong to the chosen model's `bind_tools` once tools are bound."""
+
+_CANDIDATES_OWN = ("cache", "rate_limiter")
+
+
+class ChatRouter(BaseChatModel):
+    """A chat model that sends each call to the cheapest candidate that is good enough.
+
+    Args:
+        candidates: `Candidate`s or a mapping of names to chat models, weakest first. A candidate's
+            model is any `BaseChatModel`, or a binding around one.
+        policy: How much quality may be given up, and what may never happen.
+        strategy: How a decision becomes calls.
+        predictor: Tells how well each candidate would do.
+        temperature: Default for the candidates' calls; so are `max_tokens`, `timeout` (seconds)
+            and `stop`.
+        max_retries: Most further attempts after the first one.
+        streaming: True: `invoke` collects its answer from a stream. False: `stream` gives the
+            whole answer as one chunk.
+        api_key: Accepted for compatibility and not used: keys belong to the candidates.
+
+    Raises:
+        ConfigurationError: An argument is wrong or unknown; the message says what to change.
+
+    Example:
+        ```python
+        llm = ChatRouter(candidates={"small": small_model, "large": large_model})
+        llm.invoke("What is the capital of France?").response_metadata["router"]["candidate"]
+        ```
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    candidates: Annotated[Sequence[Candidate] | Mapping[str, Any], SkipValidation]
+    policy: Annotated[Policy, SkipValidation] = Policy()
+    strategy: Annotated[Strategy, SkipValidation] = Single()
+    predictor: Annotated[Predictor, SkipValidation] = FallbackPredictor()
+    temperature: float | None = None
+    max_tokens: int | None = None
+    timeout: float | None = None
+    stop: list[str] | None = None
+    max_retries: int | None = None
+    streaming: bool | None = None
+
+    _router: Router = PrivateAttr()
+
+    def __init__(self, candidates: Any = None, **kwargs: Any) -> None:
+        """Check the arguments, complete the candidates; no model is called."""
+        if candidates is None:
+            raise ConfigurationError(
+                "candidates is missing: give a list of Candidate(name, model), weakest first"
+            )
+        if kwargs.pop("api_key", None) is not None:
+            warnings.warn("api_key is not used: keys belong to the candidates", stacklevel=2)
+        for name in kwargs:
+            if name not in type(self).model_fields:
+                near = difflib.get_close_matches(name, type(self).model_fields, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ConfigurationError(f"ChatRouter has no argument {name!r}{hint}")
+        for name in _CANDIDATES_OWN:
+            if kwargs.get(name) is not None:
+                raise ConfigurationError(
+                    f"{name} belongs to the candidates: set it on their models, not on the router"
+                )
+        super().__init__(**{"candidates": candidates, **kwargs})
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Build the core once all fields are there."""
+        super().model_post_init(context)
+        self._router = Router(
+            candidates=prepare_candidates(self.candidates, read_capabilities),
+            policy=self.policy,
+            predictor=self.predictor,
+            strategy=self.strategy,
+            max_retries=self.max_retries,
+        )
+
+    # --- deciding ---
+
+    def explain(self, input: LanguageModelInput, **kwargs: Any) -> Decision:
+        """Return the decision that a call with this input would make; no model is called.
+
+        Args:
+            input: As for `invoke`.
+            **kwargs: As for `invoke`: tools, `model=`, and so on.
+
+        Raises:
+            NoCandidateError: No candidate may answer.
+        """
+        request = self._request(input, None, kwargs)
+        return self._router.decide(request.prompt, request.force)
+
+    def with_policy(self, policy: Policy) -> ChatRouter:
+        """Return a light copy with another policy; everything else is shared."""
+        copy = self.model_copy(update={"policy": policy})
+        copy._router = self._router.with_policy(policy)
+        return copy
+
+    # --- calling ---
+
+    def invoke(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AIMessage:
+        """Route one call.
+
+        Args:
+            input: A string, messages, or a prompt value.
+            config: Callbacks, tags, metadata and so on; passed down to the chosen model.
+            stop: Stop sequences.
+            **kwargs: `model="<candidate>"` forces that candidate. The rest goes to the chosen
+                model's call.
+
+        Returns:
+            The chosen model's message, with the router's record in `response_metadata["router"]`.
+
+        Raises:
+            NoCandidateError: No candidate may answer.
+            UnknownCandidateError: `model` names no candidate.
+        """
+        call = self._call(self._request(input, stop, kwargs))
+        return cast("AIMessage", call.invoke(self, input, self._config(config)))
+
+    async def ainvoke(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AIMessage:
+        """Route one call without blocking; see `invoke`."""
+        call = self._call(self._request(input, stop, kwargs))
+        return cast("AIMessage", await call.ainvoke(self, input, self._config(config)))
+
+    def stream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> Iterator[AIMessageChunk]:
+        """Route one call and yield its answer as it grows; the last chunk carries the record."""
+        if self._streaming_disabled(**kwargs):
+            yield as_chunk(self.invoke(input, config, stop=stop, **kwargs))
+            return
+        call = self._call(self._request(input, stop, kwargs))
+        with closing(cast("Any", call.stream(self, input, self._config(config)))) as chunks:
+            yield from chunks
+
+    async def astream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[AIMessageChunk]:
+        """Route one call without blocking and yield its answer as it grows; see `stream`."""
+        if self._streaming_disabled(**kwargs):
+            yield as_chunk(await self.ainvoke(input, config, stop=stop, **kwargs))
+            return
+        call = self._call(self._request(input, stop, kwargs))
+        async with aclosing(cast("Any", call.astream(self, input, self._config(config)))) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    def stream_events(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        version: str = "v2",
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Stream events; for `version="v3"` the chosen model's own event stream."""
+        if version != "v3":
+            options: Any = {"version": version, "stop": stop, **kwargs}
+            return super().stream_events(input, config, **options)
+        request = self._request(input, stop, kwargs)
+        decision = self._router.decide(request.prompt, request.force)
+        return self._events_of(request, decision)("stream_events", self._config(config))
+
+    def astream_events(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        version: str = "v2",
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Stream events without blocking; see `stream_events`."""
+        if version != "v3":
+            options: Any = {"version": version, "stop": stop, **kwargs}
+            return super().astream_events(input, config, **options)
+        return self._astream_events_v3(self._request(input, stop, kwargs), self._config(config))
+
+    async def _astream_events_v3(self, request: Request, config: RunnableConfig) -> Any:
+        decision = await self._router.adecide(request.prompt, request.force)
+        return await self._events_of(request, decision)("astream_events", config)
+
+    def _events_of(self, request: Request, decision: Decision) -> Callable[..., Any]:
+        model = request.bound(self._router[decision.candidate].model)
+
+        def events(method: str, config: RunnableConfig) -> Any:
+            options = {"version": "v3", **request.kwargs()}
+            return getattr(model, method)(list(request.messages), config, **options)
+
+        return events
+
+    def generate(
+        self,
+        messages: list[list[BaseMessage]],
+        stop: list[str] | None = None,
+        callbacks: Callbacks = None,
+        *,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        run_name: str | None = None,
+        run_id: uuid.UUID | None = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        """Route one call per list of messages."""
+        config = _config_of(callbacks, tags, metadata, run_name, run_id)
+        answers = [self.invoke(m, config.copy(), stop=stop, **kwargs) for m in messages]
+        return _result_of(answers)
+
+    async def agenerate(
+        self,
+        messages: list[list[BaseMessage]],
+        stop: list[str] | None = None,
+        callbacks: Callbacks = None,
+        *,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        run_name: str | None = None,
+        run_id: uuid.UUID | None = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        """Route one call per list of messages, side by side."""
+        config = _config_of(callbacks, tags, metadata, run_name, run_id)
+        calls = [self.ainvoke(m, config.copy(), stop=stop, **kwargs) for m in messages]
+        return _result_of(await asyncio.gather(*calls))
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        """Answer whoever calls this private method; the public ones never come here."""
+        message = self.invoke(messages, stop=stop, **kwargs)
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    # --- tools and structured output, bound late ---
+
+    def bind_tools(
+        self,
+        tools: Sequence[Any],
+        *,
+        tool_choice: Any = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Bind tools; the chosen model binds the original objects its own way.
+
+        Args:
+            tools: As for any chat model, providers' own tools included.
+            tool_choice: "auto", "any" (also "required" or True), "none", a tool's name, or a
+                provider's dictionary for one of these; it means the same for every candidate.
+            **kwargs: Further arguments of the candidates' `bind_tools` or calls.
+        """
+        if tool_choice is not None:
+            kwargs["tool_choice"] = tool_choice
+        return self.bind(tools=view_tools(tools), **kwargs)
+
+    def with_structured_output(
+        self, schema: Any = None, *, include_raw: bool = False, **kwargs: Any
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Return a runnable that routes, then has the chosen model give structured output.
+
+        Args:
+            schema: As for any chat model.
+            include_raw: Return `{"raw", "parsed", "parsing_error"}`; `raw` carries the record.
+            **kwargs: `method`, `strict` and so on, for the chosen model's own
+                `with_structured_output`; None is left out.
+        """
+        wanted = Schema(schema, {k: v for k, v in kwargs.items() if v is not None}, include_raw)
+
+        def make_call(input: LanguageModelInput, stop: list[str] | None, params: Any) -> Call:
+            request = self._request(input, stop, params, wanted)
+            return Call(
+                router=self._router,
+                request=request,
+                transport=lambda config: StructuredTransport(
+                    request, wanted, self._model_of, config
+                ),
+                output=wanted.output,
+                chunks=StructuredChunks,
+            )
+
+        return StructuredRouter(make_call, self._config, wanted)
+
+    # --- what code that looks at the model sees ---
+
+    @property
+    def _llm_type(self) -> str:
+        return "chat-router"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return {"candidates": [candidate.name for candidate in self._router.candidates]}
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Show names and settings, never the models."""
+        yield "candidates", [candidate.name for candidate in self._router.candidates]
+        yield "policy", self.policy
+        yield "strategy", self.strategy
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        params = super()._get_ls_params(stop=stop, **kwargs)
+        params["ls_provider"] = "router"
+        params.setdefault("ls_model_name", "chat-router")
+        return params
+
+    def _resolve_model_profile(self) -> ModelProfile | None:
+        return common_profile(self._router.candidates)
+
+    def get_num_tokens(self, text: str) -> int:
+        """Return the estimated tokens of a text; no tokenizer is downloaded for it."""
+        if self.custom_get_token_ids is not None:
+            return len(self.custom_get_token_ids(text))
+        return estimate_tokens(text)
+
+    def get_num_tokens_from_messages(
+        self, messages: list[BaseMessage], tools: Sequence[Any] | None = None
+    ) -> int:
+        """Return the estimated tokens of messages and tools."""
+        return read_prompt(messages, view_tools(tools or ())).tokens
+
+    # --- inside ---
+
+    def _request(
+        self,
+        input: LanguageModelInput,
+        stop: list[str] | None,
+        kwargs: Mapping[str, Any],
+        schema: Schema | None = None,
+    ) -> Request:
+        params = {name: value for name in _DEFAULTS if (value := getattr(self, name)) is not None}
+        params.update(kwargs)
+        force = params.pop("model", None)
+        choice = params.pop("tool_choice", None)
+        tools, choice = choose_tools(view_tools(params.pop("tools", None) or ()), choice)
+        names = _TOOL_OPTIONS if tools else ()
+        options = {name: params.pop(name) for name in names if name in params}
+        messages = self._convert_input(input).to_messages()
+        must_call = choice not in (None, "auto")
+        return Request(
+            messages=messages,
+            prompt=read_prompt(
+                messages,
+                tools,
+                must_call=must_call,
+                schema=None if schema is None else schema.view,
+                schema_method=None if schema is None else schema.options.get("method"),
+            ),
+            force=force,
+            tools=tools,
+            tool_choice=choice,
+            tool_options=options,
+            stop=self.stop if stop is None else stop,
+            params=params,
+        )
+
+    def _call(self, request: Request) -> Call:
+        version = self.output_version
+        return Call(
+            router=self._router,
+            request=request,
+            transport=lambda config: ChatTransport(
+                request, self._model_of, config, streaming=bool(self.streaming)
+            ),
+            output=lambda answer: finished_message(answer, version),
+            chunks=lambda: MessageChunks(version),
+        )
+
+    def _model_of(self, name: str) -> Runnable[Any, Any]:
+        return cast("Runnable[Any, Any]", self._router[name].model)
+
+    def _config(self, config: RunnableConfig | None) -> RunnableConfig:
+        own: dict[str, Any] = {}
+        if self.callbacks:
+            own["callbacks"] = self.callbacks
+        if self.tags:
+            own["tags"] = self.tags
+        if metadata := {k: v for k, v in (self.metadata or {}).items() if k != "lc_versions"}:
+            own["metadata"] = metadata
+        config = ensure_config(config)
+        return merge_configs(cast("RunnableConfig", own), config) if own else config
+
+
+def _config_of(
+    callbacks: Callbacks,
+    tags: list[str] | None,
+    metadata: dict[str, Any] | None,
+    run_name: str | None,
+    run_id: uuid.UUID | None,
+) -> RunnableConfig:
+    given = {
+        "callbacks": callbacks,
+        "tags": tags,
+        "metadata": metadata,
+        "run_name": run_name,
+        "run_id": run_id,
+    }
+    return cast("RunnableConfig", {k: v for k, v in given.items() if v is not None})
+
+
+def _result_of(answers: Sequence[AIMessage]) -> LLMResult:
+    return LLMResult(generations=[[ChatGeneration(message=answer)] for answer in answers])

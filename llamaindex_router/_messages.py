@@ -1,0 +1,156 @@
+"""LlamaIndex messages seen from the core: the view in, copies on the way, the stamp out.
+
+In: the caller's messages, which are read and never changed. Out: a `Prompt`; copies for the
+chosen LLM, without our stamps; copies of responses that carry the router's record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeVar
+
+from llama_index.core.base.llms.types import (
+    AudioBlock,
+    ChatMessage,
+    ChatResponse,
+    CompletionResponse,
+    DocumentBlock,
+    ImageBlock,
+    MessageRole,
+    TextBlock,
+    ToolCallBlock,
+    VideoBlock,
+)
+
+from shared_core.tokens import estimate_tokens
+from shared_core.types import Modality, Prompt, Turn, Usage
+
+__all__ = ["STAMP", "copy_messages", "read_prompt", "stamp", "text_of", "usage_of"]
+
+STAMP = "router"
+
+_ROLES: Mapping[MessageRole, Literal["system", "user", "assistant", "tool"]] = {
+    MessageRole.SYSTEM: "system",
+    MessageRole.DEVELOPER: "system",
+    MessageRole.ASSISTANT: "assistant",
+    MessageRole.CHATBOT: "assistant",
+    MessageRole.MODEL: "assistant",
+    MessageRole.TOOL: "tool",
+    MessageRole.FUNCTION: "tool",
+}
+
+_MODALITIES: Mapping[type, Modality] = {
+    ImageBlock: "image",
+    AudioBlock: "audio",
+    VideoBlock: "video",
+    DocumentBlock: "pdf",
+}
+
+_TOKENS_PER_MESSAGE = 4
+"""Role and separators, as in OpenAI's chat format."""
+
+_TOKENS_PER_ATTACHMENT = 800
+"""One image at medium size, by the vendors' documentation: 258 (Gemini) to 1,600 (Claude)."""
+
+R = TypeVar("R")
+
+
+def read_prompt(
+    messages: Sequence[ChatMessage],
+    tools: Sequence[Mapping[str, Any]] = (),
+    *,
+    must_call: bool = False,
+    schema: Mapping[str, Any] | None = None,
+) -> Prompt:
+    """Return the plain view of a call that the core decides by."""
+    tokens = _TOKENS_PER_MESSAGE * len(messages) + sum(estimate_tokens(str(t)) for t in tools)
+    turns: list[Turn] = []
+    modalities: list[Modality] = []
+    author = None
+    for message in messages:
+        role = _ROLES.get(message.role, "user")
+        if role == "assistant":
+            author = message.additional_kwargs.get(STAMP, {}).get("candidate")
+        texts = []
+        for block in message.blocks:
+            if isinstance(block, TextBlock):
+                texts.append(block.text)
+            elif isinstance(block, ToolCallBlock):
+                tokens += estimate_tokens(str(block.tool_kwargs))
+            elif type(block) in _MODALITIES:
+                modalities.append(_MODALITIES[type(block)])
+        turns.append(Turn(role, "\n".join(texts)))
+        tokens += estimate_tokens(turns[-1].text)
+    return Prompt(
+        turns=tuple(turns),
+        tokens=tokens + _TOKENS_PER_ATTACHMENT * len(modalities),
+        tools=tuple(tools),
+        must_call=must_call,
+        schema=schema,
+        modalities=frozenset(modalities),
+        in_tool_loop=bool(turns) and turns[-1].role == "tool",
+        author=author,
+    )
+
+
+def copy_messages(
+    messages: Sequence[ChatMessage], system_role: MessageRole = MessageRole.SYSTEM
+) -> list[ChatMessage]:
+    """Return copies for one attempt, without our stamps and in the role that the LLM reads.
+
+    An integration may append to the list it gets, and some send every additional argument of a
+    message to their provider.
+    """
+    return [_copy(message, system_role) for message in messages]
+
+
+def _copy(message: ChatMessage, system_role: MessageRole) -> ChatMessage:
+    kept = {k: v for k, v in message.additional_kwargs.items() if k != STAMP}
+    role = system_role if message.role == MessageRole.SYSTEM else message.role
+    update = {"additional_kwargs": kept, "role": role, "blocks": list(message.blocks)}
+    return message.model_copy(update=update)
+
+
+def stamp(response: R, record: Mapping[str, Any]) -> R:
+    """Return a copy of a response that carries the router's record.
+
+    A chat response carries it on its message too: agents keep the message alone. Structured
+    output has no place for it and is returned as it is.
+    """
+    if isinstance(response, ChatResponse):
+        message = response.message
+        kwargs = {**message.additional_kwargs, STAMP: dict(record)}
+        update: dict[str, Any] = {
+            "message": message.model_copy(update={"additional_kwargs": kwargs}),
+            "additional_kwargs": {**response.additional_kwargs, STAMP: dict(record)},
+        }
+        return response.model_copy(update=update)
+    if isinstance(response, CompletionResponse):
+        kwargs = {**response.additional_kwargs, STAMP: dict(record)}
+        return response.model_copy(update={"additional_kwargs": kwargs})
+    return response
+
+
+def text_of(response: object) -> str:
+    """Return the plain text of a response."""
+    if isinstance(response, ChatResponse):
+        return response.message.content or ""
+    return response.text if isinstance(response, CompletionResponse) else ""
+
+
+def usage_of(response: object) -> Usage | None:
+    """Return the tokens that a response reports, in the places where integrations put them."""
+    if not isinstance(response, (ChatResponse, CompletionResponse)):
+        return None
+    raw = response.raw
+    usage = raw.get("usage") if isinstance(raw, Mapping) else getattr(raw, "usage", None)
+    for report in (response.additional_kwargs, usage):
+        for names in (("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens")):
+            counts = [_get(report, name) for name in names]
+            if all(isinstance(count, int) for count in counts):
+                return Usage(*counts)
+    return None
+
+
+def _get(report: Any, name: str) -> Any:
+    return report.get(name) if isinstance(report, Mapping) else getattr(report, name, None)

@@ -1,0 +1,63 @@
+"""What a LlamaIndex LLM says of itself, and what the router says of all of them together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from llama_index.core.base.llms.types import LLMMetadata, MessageRole
+from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW
+from llama_index.core.llms.function_calling import FunctionCallingLLM
+from llama_index.core.llms.llm import LLM
+
+from shared_core.errors import ConfigurationError
+from shared_core.types import Candidate
+
+__all__ = ["common_metadata", "read_capabilities"]
+
+
+def read_capabilities(candidate: Candidate) -> dict[str, Any]:
+    """Return what the candidate's LLM says of itself: its window, and whether it calls tools.
+
+    LlamaIndex has no "unknown": a window that equals its default (3,900 tokens) is taken for one
+    that nobody stated, so that a model is not refused a prompt which it could take.
+
+    Raises:
+        ConfigurationError: The model is no LlamaIndex LLM.
+    """
+    model = candidate.model
+    if not isinstance(model, LLM):
+        raise ConfigurationError(
+            f"candidate {candidate.name!r}: model must be a LlamaIndex LLM, "
+            f"not {type(model).__name__}"
+        )
+    metadata = model.metadata
+    calls_tools = isinstance(model, FunctionCallingLLM) and metadata.is_function_calling_model
+    stated: dict[str, Any] = {"tool_calling": calls_tools}
+    if metadata.context_window > 0 and metadata.context_window != DEFAULT_CONTEXT_WINDOW:
+        stated["max_input_tokens"] = metadata.context_window
+    return stated
+
+
+def common_metadata(candidates: Sequence[Candidate], context_window: int | None) -> LLMMetadata:
+    """Return metadata that holds whichever candidate answers.
+
+    Args:
+        candidates: Completed candidates.
+        context_window: The window to state instead of the smallest, in tokens; a candidate whose
+            own is smaller is then refused prompts that do not fit it.
+    """
+    stated = [candidate.model.metadata for candidate in candidates]
+    windows = [
+        candidate.context_window or metadata.context_window
+        for candidate, metadata in zip(candidates, stated, strict=True)
+    ]
+    outputs = [metadata.num_output for metadata in stated if metadata.num_output > 0]
+    return LLMMetadata(
+        context_window=context_window or min(windows),
+        num_output=min(outputs, default=-1),
+        is_chat_model=any(metadata.is_chat_model for metadata in stated),
+        is_function_calling_model=any(c.capabilities.get("tool_calling") for c in candidates),
+        model_name="router",
+        system_role=MessageRole.SYSTEM,
+    )

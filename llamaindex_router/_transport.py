@@ -1,0 +1,159 @@
+"""One caller's request in LlamaIndex's terms: how to put it to a candidate.
+
+LlamaIndex names its methods by one rule: `chat`, `achat`, `stream_chat`, `astream_chat`, and so
+for `complete`, `chat_with_tools` and `structured_predict`. So one transport serves sixteen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
+from contextlib import aclosing, closing
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from llama_index.core.base.llms.types import (
+    ChatResponse,
+    CompletionResponse,
+    TextBlock,
+)
+from llama_index.core.llms.llm import LLM
+
+from llamaindex_router._messages import stamp, text_of, usage_of
+from shared_core.types import Ask, Decision, Prompt, Reply
+
+__all__ = ["LLMTransport", "Method", "Request", "is_retryable"]
+
+Method = Literal["chat", "complete", "chat_with_tools", "structured_predict"]
+
+_RETRYABLE_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+"""HTTP: timeout, conflict, too early, rate limit, server errors, overloaded (Anthropic)."""
+
+_RETRYABLE_NAMES = frozenset(
+    {
+        "APIConnectionError",
+        "APITimeoutError",
+        "ConnectError",
+        "InternalServerError",
+        "OverloadedError",
+        "RateLimitError",
+        "ServiceUnavailableError",
+        "TimeoutException",
+        "TransportError",
+    }
+)
+"""Class names of the same conditions in the vendors' SDKs (openai, anthropic, httpx, …)."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one call asks for.
+
+    Attributes:
+        method: The method that is called, by its plain name.
+        prompt: The core's view of it.
+        arguments: Makes fresh arguments for one attempt at an LLM; nothing in them is the
+            caller's own list or message.
+        force: The candidate that must answer, by name.
+    """
+
+    method: Method
+    prompt: Prompt
+    arguments: Callable[[LLM], tuple[tuple[Any, ...], Mapping[str, Any]]]
+    force: str | None = None
+
+
+@dataclass(frozen=True)
+class LLMTransport:
+    """Puts a request to LLMs; see `shared_core.execution.run.Transport`.
+
+    Attributes:
+        request: What is asked.
+        decision: Stamped on the chunks of a stream, whose record is not complete yet.
+        model_of: Gives a candidate's LLM by name.
+    """
+
+    request: Request
+    decision: Decision
+    model_of: Callable[[str], LLM]
+
+    def send(self, ask: Ask) -> Reply:
+        """Call the asked candidate."""
+        return _reply(ask, self._call("", ask))
+
+    async def asend(self, ask: Ask) -> Reply:
+        """Call the asked candidate without blocking."""
+        return _reply(ask, await self._call("a", ask))
+
+    def stream(self, ask: Ask) -> Generator[Any, None, None]:
+        """Yield the asked candidate's responses as they grow."""
+        with closing(self._call("stream_", ask)) as chunks:
+            for chunk in chunks:
+                yield self._stamped(chunk, ask)
+
+    async def astream(self, ask: Ask) -> AsyncGenerator[Any, None]:
+        """Do the same without blocking."""
+        async with aclosing(await self._call("astream_", ask)) as chunks:
+            async for chunk in chunks:
+                yield self._stamped(chunk, ask)
+
+    def join(self, ask: Ask, chunks: list[Any]) -> Reply:
+        """Make one reply out of a stream, of which each response holds all that came before."""
+        return _reply(ask, chunks[-1] if chunks else None)
+
+    def split(self, reply: Reply) -> Iterable[Any]:
+        """Return a reply that was held back as a stream of one response."""
+        native = reply.native
+        if isinstance(native, (ChatResponse, CompletionResponse)):
+            native = native.model_copy(update={"delta": reply.text})
+        return (native,)
+
+    def is_visible(self, chunk: Any) -> bool:
+        """Tell whether the response shows anything: text, a tool call, structured output."""
+        if isinstance(chunk, ChatResponse):
+            blocks = chunk.message.blocks
+            return bool(chunk.delta) or any(not isinstance(b, TextBlock) or b.text for b in blocks)
+        return not isinstance(chunk, CompletionResponse) or bool(chunk.delta or chunk.text)
+
+    def is_retryable(self, error: Exception) -> bool:
+        """See `is_retryable`."""
+        return is_retryable(error)
+
+    def _call(self, prefix: str, ask: Ask) -> Any:
+        model = self.model_of(ask.candidate)
+        args, kwargs = self.request.arguments(model)
+        return getattr(model, prefix + self.request.method)(*args, **kwargs)
+
+    def _stamped(self, chunk: Any, ask: Ask) -> Any:
+        decision = self.decision
+        so_far = {
+            "decision_id": decision.id,
+            "candidate": ask.candidate,
+            "reason": decision.reason,
+            "calibrated": decision.calibrated,
+            "attempts": [],
+            "cost_usd": None,
+            "energy_wh": None,
+        }
+        return stamp(chunk, so_far)
+
+
+def _reply(ask: Ask, native: Any) -> Reply:
+    parsed = None if isinstance(native, (ChatResponse, CompletionResponse)) else native
+    return Reply(
+        ask.candidate, native=native, text=text_of(native), parsed=parsed, usage=usage_of(native)
+    )
+
+
+def is_retryable(error: Exception) -> bool:
+    """Tell whether another candidate might succeed where this error was raised.
+
+    LlamaIndex has no error tree of its own: the vendors' SDKs raise theirs. Told by the HTTP
+    status that the error carries, else by the names of its classes, else by the operating
+    system's own connection errors.
+    """
+    status = getattr(error, "status_code", None)
+    if isinstance(status, int):
+        return status in _RETRYABLE_STATUS
+    if isinstance(error, (ConnectionError, TimeoutError)):
+        return True
+    return any(cls.__name__ in _RETRYABLE_NAMES for cls in type(error).__mro__)

@@ -1,0 +1,508 @@
+"""`RouterLLM`: a LlamaIndex LLM that is several, of which the right one answers.
+
+Every call form decides once and calls the same form of the chosen LLM, so tools are prepared,
+sent and decoded by one model, structured output goes its native way, and events and spans are
+that model's own. Nothing here is decorated with LlamaIndex's callbacks: that would count twice.
+"""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from contextlib import aclosing, closing
+from typing import Annotated, Any, cast
+
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    ChatResponseAsyncGen,
+    ChatResponseGen,
+    CompletionResponse,
+    CompletionResponseAsyncGen,
+    CompletionResponseGen,
+    LLMMetadata,
+)
+from llama_index.core.llms.function_calling import FunctionCallingLLM
+from llama_index.core.llms.llm import LLM, ToolSelection
+from llama_index.core.prompts import ChatPromptTemplate, PromptTemplate
+from llama_index.core.tools.types import BaseTool
+from pydantic import BaseModel, Field, PrivateAttr, SkipValidation
+
+from llamaindex_router._messages import STAMP, copy_messages, read_prompt, stamp
+from llamaindex_router._models import common_metadata, read_capabilities
+from llamaindex_router._transport import LLMTransport, Request
+from shared_core.decision.candidates import prepare_candidates
+from shared_core.decision.policy import Policy
+from shared_core.errors import ConfigurationError
+from shared_core.prediction.base import Predictor
+from shared_core.prediction.fallback import FallbackPredictor
+from shared_core.router import Router
+from shared_core.strategies.base import Strategy
+from shared_core.strategies.single import Single
+from shared_core.types import Answer, Candidate, Decision
+
+__all__ = ["RouterLLM"]
+
+_DEFAULTS = ("temperature", "max_tokens")
+"""Constructor arguments that become defaults of the candidates' calls."""
+
+
+class RouterLLM(FunctionCallingLLM):
+    """An LLM that sends each call to the cheapest candidate that is good enough.
+
+    Args:
+        candidates: `Candidate`s or a mapping of names to LLMs, weakest first.
+        policy: How much quality may be given up, and what may never happen.
+        strategy: How a decision becomes calls.
+        predictor: Tells how well each candidate would do.
+        temperature: Default for the candidates' calls; so is `max_tokens`.
+        max_retries: Most further attempts after the first one.
+        context_window: What `metadata` states instead of the candidates' smallest window, in
+            tokens: indexes and chat engines cut their texts by it.
+        api_key: Accepted for compatibility and not used: keys belong to the candidates.
+        system_prompt: As for any LLM; so are the other fields of LlamaIndex's base class.
+
+    Raises:
+        ConfigurationError: An argument is wrong or unknown; the message says what to change.
+
+    Example:
+        ```python
+        Settings.llm = RouterLLM(candidates={"small": small_llm, "large": large_llm})
+        ```
+    """
+
+    candidates: Annotated[Sequence[Candidate] | Mapping[str, Any], SkipValidation] = Field(
+        exclude=True
+    )
+    policy: Annotated[Policy, SkipValidation] = Field(default=Policy(), exclude=True)
+    strategy: Annotated[Strategy, SkipValidation] = Field(default=Single(), exclude=True)
+    predictor: Annotated[Predictor, SkipValidation] = Field(
+        default=FallbackPredictor(), exclude=True
+    )
+    temperature: float | None = None
+    max_tokens: int | None = None
+    max_retries: int | None = None
+    context_window: int | None = None
+
+    _router: Router = PrivateAttr()
+
+    def __init__(self, candidates: Any = None, **kwargs: Any) -> None:
+        """Check the arguments, complete the candidates; no model is called."""
+        if candidates is None:
+            raise ConfigurationError(
+                "candidates is missing: give a list of Candidate(name, llm), weakest first"
+            )
+        if kwargs.pop("api_key", None) is not None:
+            warnings.warn("api_key is not used: keys belong to the candidates", stacklevel=2)
+        for name in kwargs:
+            if name not in type(self).model_fields:
+                near = difflib.get_close_matches(name, type(self).model_fields, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ConfigurationError(f"RouterLLM has no argument {name!r}{hint}")
+        if kwargs.get("rate_limiter") is not None:
+            raise ConfigurationError(
+                "rate_limiter belongs to the candidates: set it on their LLMs, not on the router"
+            )
+        super().__init__(**{"candidates": candidates, **kwargs})
+        if "callback_manager" in kwargs:
+            self._hand_down_callbacks()
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Build the core once all fields are there."""
+        super().model_post_init(context)
+        self._router = Router(
+            candidates=prepare_candidates(self.candidates, read_capabilities),
+            policy=self.policy,
+            predictor=self.predictor,
+            strategy=self.strategy,
+            max_retries=self.max_retries,
+        )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set a field; a callback manager set later reaches the candidates, which do the calls."""
+        super().__setattr__(name, value)
+        if name == "callback_manager" and getattr(self, "_router", None) is not None:
+            self._hand_down_callbacks()
+
+    # --- deciding ---
+
+    def explain(self, input: str | ChatMessage | Sequence[ChatMessage], **kwargs: Any) -> Decision:
+        """Return the decision that a call with this input would make; no model is called.
+
+        Args:
+            input: A prompt, a message, or messages.
+            **kwargs: `model=` to force a candidate; `tools`, `tool_required` as for
+                `chat_with_tools`.
+
+        Raises:
+            NoCandidateError: No candidate may answer.
+        """
+        messages = [ChatMessage(content=input)] if isinstance(input, str) else input
+        history = [messages] if isinstance(messages, ChatMessage) else list(messages)
+        tools = kwargs.pop("tools", ())
+        request = self._tools_request(tools, None, history, kwargs)
+        return self._router.decide(request.prompt, request.force)
+
+    def with_policy(self, policy: Policy) -> RouterLLM:
+        """Return a light copy with another policy; everything else is shared."""
+        copy = self.model_copy(update={"policy": policy})
+        copy._router = self._router.with_policy(policy)
+        return copy
+
+    # --- chat and completion ---
+
+    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        """Route one chat; the record is in `additional_kwargs["router"]`.
+
+        Args:
+            messages: The conversation.
+            **kwargs: `model="<candidate>"` forces that candidate, as in every other call form.
+                The rest goes to the chosen LLM.
+
+        Raises:
+            NoCandidateError: No candidate may answer.
+            UnknownCandidateError: `model` names no candidate.
+        """
+        return cast("ChatResponse", self._answer(self._chat_request(messages, kwargs)))
+
+    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        """Route one chat without blocking; see `chat`."""
+        return cast("ChatResponse", await self._aanswer(self._chat_request(messages, kwargs)))
+
+    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
+        """Route one chat and stream its answer; a last response, without text, has the record."""
+        return self._stream(self._chat_request(messages, kwargs))
+
+    async def astream_chat(
+        self, messages: Sequence[ChatMessage], **kwargs: Any
+    ) -> ChatResponseAsyncGen:
+        """Route one chat without blocking and stream its answer; see `stream_chat`."""
+        return await self._astream(self._chat_request(messages, kwargs))
+
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        """Route one completion; see `chat`."""
+        request = self._completion_request(prompt, formatted, kwargs)
+        return cast("CompletionResponse", self._answer(request))
+
+    async def acomplete(
+        self, prompt: str, formatted: bool = False, **kwargs: Any
+    ) -> CompletionResponse:
+        """Route one completion without blocking; see `chat`."""
+        request = self._completion_request(prompt, formatted, kwargs)
+        return cast("CompletionResponse", await self._aanswer(request))
+
+    def stream_complete(
+        self, prompt: str, formatted: bool = False, **kwargs: Any
+    ) -> CompletionResponseGen:
+        """Route one completion and stream it; see `stream_chat`."""
+        return self._stream(self._completion_request(prompt, formatted, kwargs))
+
+    async def astream_complete(
+        self, prompt: str, formatted: bool = False, **kwargs: Any
+    ) -> CompletionResponseAsyncGen:
+        """Route one completion without blocking and stream it; see `stream_chat`."""
+        return await self._astream(self._completion_request(prompt, formatted, kwargs))
+
+    # --- tools: prepared, sent and decoded by one LLM ---
+
+    def chat_with_tools(
+        self,
+        tools: Sequence[BaseTool],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        verbose: bool = False,
+        allow_parallel_tool_calls: bool = False,
+        tool_required: bool = False,
+        **kwargs: Any,
+    ) -> ChatResponse:
+        """Route one chat with tools to a candidate that can call them; see `chat`."""
+        kwargs |= _tool_options(verbose, allow_parallel_tool_calls, tool_required)
+        request = self._tools_request(tools, user_msg, chat_history, kwargs)
+        return cast("ChatResponse", self._answer(request))
+
+    async def achat_with_tools(
+        self,
+        tools: Sequence[BaseTool],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        verbose: bool = False,
+        allow_parallel_tool_calls: bool = False,
+        tool_required: bool = False,
+        **kwargs: Any,
+    ) -> ChatResponse:
+        """Route one chat with tools without blocking; see `chat_with_tools`."""
+        kwargs |= _tool_options(verbose, allow_parallel_tool_calls, tool_required)
+        request = self._tools_request(tools, user_msg, chat_history, kwargs)
+        return cast("ChatResponse", await self._aanswer(request))
+
+    def stream_chat_with_tools(
+        self,
+        tools: Sequence[BaseTool],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        verbose: bool = False,
+        allow_parallel_tool_calls: bool = False,
+        tool_required: bool = False,
+        **kwargs: Any,
+    ) -> ChatResponseGen:
+        """Route one chat with tools and stream its answer; see `chat_with_tools`."""
+        kwargs |= _tool_options(verbose, allow_parallel_tool_calls, tool_required)
+        return self._stream(self._tools_request(tools, user_msg, chat_history, kwargs))
+
+    async def astream_chat_with_tools(
+        self,
+        tools: Sequence[BaseTool],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        verbose: bool = False,
+        allow_parallel_tool_calls: bool = False,
+        tool_required: bool = False,
+        **kwargs: Any,
+    ) -> ChatResponseAsyncGen:
+        """Route one chat with tools without blocking and stream its answer."""
+        kwargs |= _tool_options(verbose, allow_parallel_tool_calls, tool_required)
+        return await self._astream(self._tools_request(tools, user_msg, chat_history, kwargs))
+
+    def get_tool_calls_from_response(
+        self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
+    ) -> list[ToolSelection]:
+        """Have the candidate that wrote the response decode its tool calls.
+
+        A response without a record (out of a store, say) is decoded by the strongest candidate
+        that calls tools.
+        """
+        name = response.additional_kwargs.get(STAMP, {}).get("candidate")
+        if name is None:
+            name = response.message.additional_kwargs.get(STAMP, {}).get("candidate")
+        if name is None:
+            callers = [c for c in self._router.candidates if c.capabilities.get("tool_calling")]
+            name = (callers or self._router.candidates)[-1].name
+        decoder: FunctionCallingLLM = self._router[name].model
+        return decoder.get_tool_calls_from_response(
+            response, error_on_no_tool_call=error_on_no_tool_call, **kwargs
+        )
+
+    def _prepare_chat_with_tools(
+        self,
+        tools: Sequence[BaseTool],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        verbose: bool = False,
+        allow_parallel_tool_calls: bool = False,
+        tool_required: bool = False,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Prepare for whoever calls this private method: the chosen LLM, and then no other."""
+        kwargs |= _tool_options(verbose, allow_parallel_tool_calls, tool_required)
+        request = self._tools_request(tools, user_msg, chat_history, kwargs)
+        decision = self._router.decide(request.prompt, request.force)
+        chosen: FunctionCallingLLM = self._router[decision.candidate].model
+        args, options = request.arguments(chosen)
+        prepared = chosen._prepare_chat_with_tools_compat(*args, **options)
+        return {**prepared, "model": decision.candidate}
+
+    # --- structured output, in the chosen LLM's native way ---
+
+    def structured_predict(
+        self,
+        output_cls: type[BaseModel],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> Any:
+        """Route one call for structured output.
+
+        Args:
+            output_cls: The pydantic class of the output.
+            prompt: The template.
+            llm_kwargs: For the chosen LLM's call; `model="<candidate>"` forces a candidate (also
+                among `prompt_args`, unless the template has a variable of that name).
+            **prompt_args: Values of the template's variables.
+        """
+        return self._answer(self._schema_request(output_cls, prompt, llm_kwargs, prompt_args))
+
+    async def astructured_predict(
+        self,
+        output_cls: type[BaseModel],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> Any:
+        """Route one call for structured output without blocking; see `structured_predict`."""
+        request = self._schema_request(output_cls, prompt, llm_kwargs, prompt_args)
+        return await self._aanswer(request)
+
+    def stream_structured_predict(
+        self,
+        output_cls: type[BaseModel],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> Generator[Any, None, None]:
+        """Route one call for structured output and stream it; see `structured_predict`."""
+        return self._stream(self._schema_request(output_cls, prompt, llm_kwargs, prompt_args))
+
+    async def astream_structured_predict(
+        self,
+        output_cls: type[BaseModel],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> AsyncGenerator[Any, None]:
+        """Route one call for structured output without blocking and stream it."""
+        request = self._schema_request(output_cls, prompt, llm_kwargs, prompt_args)
+        return await self._astream(request)
+
+    # --- what code that looks at the LLM sees ---
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name under which LlamaIndex knows the class."""
+        return "RouterLLM"
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        """What holds for every candidate: the smallest window, tools if any can call them."""
+        return common_metadata(self._router.candidates, self.context_window)
+
+    def __repr_args__(self) -> Generator[tuple[str | None, Any], None, None]:
+        """Show names and settings, never the models."""
+        yield "candidates", [candidate.name for candidate in self._router.candidates]
+        yield "policy", self.policy
+        yield "strategy", self.strategy
+
+    # --- inside: requests ---
+
+    def _chat_request(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> Request:
+        force, params = self._params(kwargs)
+        return Request(
+            "chat",
+            read_prompt(messages),
+            lambda llm: ((_for(llm, messages),), params),
+            force,
+        )
+
+    def _completion_request(self, prompt: str, formatted: bool, kwargs: dict[str, Any]) -> Request:
+        force, params = self._params(kwargs)
+        view = read_prompt([ChatMessage(content=prompt)])
+        return Request("complete", view, lambda _: ((prompt, formatted), params), force)
+
+    def _tools_request(
+        self,
+        tools: Sequence[BaseTool],
+        user_msg: str | ChatMessage | None,
+        chat_history: Sequence[ChatMessage] | None,
+        kwargs: dict[str, Any],
+    ) -> Request:
+        force, params = self._params(kwargs)
+        history = list(chat_history or ())
+        asked = ChatMessage(content=user_msg) if isinstance(user_msg, str) else user_msg
+        views = [tool.metadata.to_openai_tool(skip_length_check=True) for tool in tools]
+        choice = params.get("tool_choice")
+        must_call = bool(params.get("tool_required")) or choice not in (None, "auto", "none")
+
+        def arguments(llm: LLM) -> tuple[tuple[Any, ...], dict[str, Any]]:
+            copies = {
+                "user_msg": asked and _for(llm, [asked])[0],
+                "chat_history": _for(llm, history),
+            }
+            return (tools,), {**params, **copies}
+
+        view = read_prompt([*history, asked] if asked else history, views, must_call=must_call)
+        return Request("chat_with_tools", view, arguments, force)
+
+    def _schema_request(
+        self,
+        output_cls: type[BaseModel],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None,
+        prompt_args: dict[str, Any],
+    ) -> Request:
+        if "model" in prompt_args and "model" not in prompt.template_vars:
+            llm_kwargs = {**(llm_kwargs or {}), "model": prompt_args.pop("model")}
+        force, params = self._params(llm_kwargs or {})
+        messages = self._extend_messages(prompt.format_messages(llm=self, **prompt_args))
+        template: Any = prompt
+        if self.system_prompt or any(STAMP in message.additional_kwargs for message in messages):
+            template, prompt_args = ChatPromptTemplate(copy_messages(messages)), {}
+        options = {"llm_kwargs": params, **prompt_args}
+        view = read_prompt(messages, schema=output_cls.model_json_schema())
+        return Request(
+            "structured_predict", view, lambda _: ((output_cls, template), options), force
+        )
+
+    def _params(self, kwargs: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
+        params = {name: value for name in _DEFAULTS if (value := getattr(self, name)) is not None}
+        params.update(kwargs)
+        return params.pop("model", None), params
+
+    # --- inside: calls ---
+
+    def _answer(self, request: Request) -> Any:
+        decision = self._router.decide(request.prompt, request.force)
+        transport = self._transport(request, decision)
+        return _finished(self._router.answer(request.prompt, decision, transport))
+
+    async def _aanswer(self, request: Request) -> Any:
+        decision = await self._router.adecide(request.prompt, request.force)
+        transport = self._transport(request, decision)
+        return _finished(await self._router.aanswer(request.prompt, decision, transport))
+
+    def _stream(self, request: Request) -> Generator[Any, None, None]:
+        decision = self._router.decide(request.prompt, request.force)
+        transport = self._transport(request, decision)
+        items = self._router.stream(request.prompt, decision, transport)
+
+        def responses() -> Generator[Any, None, None]:
+            with closing(items):
+                for item in items:
+                    yield from _ending(item) if isinstance(item, Answer) else (item,)
+
+        return responses()
+
+    async def _astream(self, request: Request) -> AsyncGenerator[Any, None]:
+        decision = await self._router.adecide(request.prompt, request.force)
+        transport = self._transport(request, decision)
+        items = self._router.astream(request.prompt, decision, transport)
+
+        async def responses() -> AsyncGenerator[Any, None]:
+            async with aclosing(items):
+                async for item in items:
+                    for response in _ending(item) if isinstance(item, Answer) else (item,):
+                        yield response
+
+        return responses()
+
+    def _transport(self, request: Request, decision: Decision) -> LLMTransport:
+        return LLMTransport(request, decision, lambda name: cast("LLM", self._router[name].model))
+
+    def _hand_down_callbacks(self) -> None:
+        for candidate in self._router.candidates:
+            candidate.model.callback_manager = self.callback_manager
+
+
+def _for(llm: LLM, messages: Sequence[ChatMessage]) -> list[ChatMessage]:
+    return copy_messages(messages, llm.metadata.system_role)
+
+
+def _tool_options(verbose: bool, parallel: bool, required: bool) -> dict[str, bool]:
+    """Return the arguments that differ from LlamaIndex's defaults; not every LLM knows them all."""
+    given = {
+        "verbose": verbose,
+        "allow_parallel_tool_calls": parallel,
+        "tool_required": required,
+    }
+    return {name: value for name, value in given.items() if value}
+
+
+def _finished(answer: Answer) -> Any:
+    return stamp(answer.reply.native, answer.entry.as_dict())
+
+
+def _ending(answer: Answer) -> tuple[Any, ...]:
+    """Return the last response again with nothing new in it but the complete record."""
+    native = answer.reply.native
+    if not isinstance(native, (ChatResponse, CompletionResponse)):
+        return ()
+    return (stamp(native.model_copy(update={"delta": ""}), answer.entry.as_dict()),)

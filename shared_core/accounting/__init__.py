@@ -1,0 +1,1 @@
+"""Money and energy, and what is written down of a call."""

@@ -1,0 +1,64 @@
+"""What is written down of a call: every attempt, with its share of money and energy.
+
+In: the decision and every reply, failed ones too. Out: one `Entry`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from shared_core.accounting.rates import at_rates
+from shared_core.types import Attempt, Candidate, Decision, Entry, Reply
+
+__all__ = ["make_entry"]
+
+
+def make_entry(
+    decision: Decision,
+    answered_by: str,
+    replies: Iterable[Reply],
+    candidates: Mapping[str, Candidate],
+) -> Entry:
+    """Record one call.
+
+    Args:
+        decision: The decision it began with.
+        answered_by: The candidate whose reply the caller gets, which is not the chosen one when
+            that one failed.
+        replies: Every reply, in order.
+        candidates: By name, for their rates.
+    """
+    attempts = tuple(_attempt(reply, candidates[reply.candidate]) for reply in replies)
+    reason = decision.reason
+    if answered_by != decision.candidate:
+        reason = f"{answered_by} stepped in for {decision.candidate}, which failed; {reason}"
+    return Entry(
+        decision_id=decision.id,
+        candidate=answered_by,
+        reason=reason,
+        calibrated=decision.calibrated,
+        attempts=attempts,
+        cost_usd=_total(attempt.cost_usd for attempt in attempts),
+        energy_wh=_total(attempt.energy_wh for attempt in attempts),
+    )
+
+
+def _attempt(reply: Reply, candidate: Candidate) -> Attempt:
+    return Attempt(
+        candidate=reply.candidate,
+        outcome="answered" if reply.error is None else "failed",
+        seconds=reply.seconds,
+        usage=reply.usage,
+        cost_usd=at_rates(candidate.price, reply.usage),
+        energy_wh=at_rates(candidate.energy, reply.usage),
+        error=None if reply.error is None else type(reply.error).__name__,
+    )
+
+
+def _total(shares: Iterable[float | None]) -> float | None:
+    total = 0.0
+    for share in shares:
+        if share is None:
+            return None
+        total += share
+    return total

@@ -1,0 +1,1 @@
+"""Who may answer, and who does: candidates, capabilities, policy."""

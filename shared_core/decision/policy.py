@@ -1,0 +1,171 @@
+"""The trade-off: which of the allowed candidates is the cheapest that is good enough.
+
+In: a prompt, the allowed candidates and an estimate for each. Out: the candidates in the order in
+which they are tried, and the reason for the first, in words and numbers.
+
+Of the allowed candidates, *eligible* are those whose predicted quality is within δ of the best.
+Of these the lowest objective wins; ties and unknown prices go to the weaker. Prediction and
+decision are apart, so the trade-off is retuned without retraining anything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shared_core.errors import ConfigurationError, NotCalibratedError
+from shared_core.types import Candidate, Constraint, Estimate, Prompt
+
+__all__ = ["Contender", "Policy", "broken_constraint", "local_only"]
+
+Contender = tuple[Candidate, Estimate]
+"""A candidate with its estimate for the prompt at hand."""
+
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How much quality may be given up for money, energy and time, and what may never happen.
+
+    Attributes:
+        quality: Share of the best candidate's quality to keep, over 0 and up to 1. Until it is
+            calibrated on scored prompts, δ is 1 - quality in predicted quality, prompt by prompt,
+            and decisions say `calibrated: false`. 0.95 unless given.
+        strong_share: Instead of `quality`: at most this share of the prompts (0 to 1) leaves the
+            cheapest allowed candidate. Needs a calibration.
+        prefer_local: Take an eligible candidate that runs locally before all others.
+        subject_to: Constraints that always hold, by hand: see `Constraint`.
+        usd_per_kwh: What a kWh is worth, in USD; weighs energy in the objective.
+        usd_per_second: What a second of waiting is worth, in USD.
+
+    Raises:
+        ConfigurationError: A value is out of range, or quality and strong_share are both given.
+    """
+
+    quality: float | None = None
+    strong_share: float | None = None
+    prefer_local: bool = False
+    subject_to: Sequence[Constraint] = ()
+    usd_per_kwh: float = 0.0
+    usd_per_second: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Fill in the default and refuse what cannot be meant."""
+        if self.quality is not None and self.strong_share is not None:
+            raise ConfigurationError("policy: give quality or strong_share, not both")
+        if self.quality is None and self.strong_share is None:
+            object.__setattr__(self, "quality", 0.95)
+        for label in ("quality", "strong_share", "usd_per_kwh", "usd_per_second"):
+            value = getattr(self, label)
+            if value is not None:
+                _check_rate(label, value)
+        if self.quality == 0:
+            raise ConfigurationError("policy: quality must be over 0, not 0")
+        constraints = self.subject_to
+        if callable(constraints) or not all(callable(rule) for rule in constraints):
+            raise ConfigurationError(
+                "policy: subject_to must be a list of constraints, for instance [local_only()], "
+                f"not {constraints!r}"
+            )
+        object.__setattr__(self, "subject_to", tuple(constraints))
+
+    def delta(self) -> float:
+        """Return δ: how far under the best predicted quality a candidate may be.
+
+        Raises:
+            NotCalibratedError: The policy gives a share of prompts, not a quality.
+        """
+        if self.quality is None:
+            raise NotCalibratedError(
+                "policy: strong_share needs a calibration on a sample of prompts; "
+                "until there is one, use Policy(quality=...)"
+            )
+        return 1.0 - self.quality
+
+    def order(self, allowed: Sequence[Contender]) -> tuple[list[Contender], str]:
+        """Return the contenders in the order to try them, and the reason for the first.
+
+        Args:
+            allowed: Those that no constraint refuses, weakest first; at least one.
+        """
+        best = max(allowed, key=lambda contender: contender[1].quality)
+        floor = best[1].quality - self.delta()
+        eligible = [c for c in allowed if c[1].quality >= floor - _ROUNDING]
+        others = sorted(
+            (c for c in allowed if c[1].quality < floor - _ROUNDING),
+            key=lambda contender: -contender[1].quality,
+        )
+        order, remaining = [], list(eligible)
+        while remaining:
+            order.append(self._preferred(remaining))
+            remaining.remove(order[-1])
+        return order + others, self._reason(order[0], eligible, best, len(allowed))
+
+    def _preferred(self, eligible: Sequence[Contender]) -> Contender:
+        if self.prefer_local:
+            eligible = [c for c in eligible if c[0].local] or eligible
+        chosen, lowest = eligible[0], self._objective(eligible[0][1])
+        for contender in eligible[1:]:
+            objective = self._objective(contender[1])
+            if objective is not None and lowest is not None and objective < lowest:
+                chosen, lowest = contender, objective
+        return chosen
+
+    def _objective(self, estimate: Estimate) -> float | None:
+        """Return cost + energy x usd_per_kwh + seconds x usd_per_second in USD, None if unknown."""
+        total = estimate.cost_usd
+        energy, seconds = estimate.energy_wh, estimate.latency_s
+        if total is not None and self.usd_per_kwh:
+            total = None if energy is None else total + energy / 1000 * self.usd_per_kwh
+        if total is not None and self.usd_per_second:
+            total = None if seconds is None else total + seconds * self.usd_per_second
+        return total
+
+    def _reason(
+        self, chosen: Contender, eligible: Sequence[Contender], best: Contender, allowed: int
+    ) -> str:
+        name, delta = chosen[0].name, self.delta()
+        if allowed == 1:
+            return f"{name} is the only candidate allowed"
+        quality = f"predicted quality {best[1].quality:.2f} ({best[0].name})"
+        if len(eligible) == 1:
+            return f"no other candidate is within {delta:.2f} of {name}'s {quality}"
+        within = f"of the {len(eligible)} within {delta:.2f} of the best {quality}"
+        if self.prefer_local and chosen[0].local:
+            return f"{name} runs locally and is one {within}"
+        objective = self._objective(chosen[1])
+        if objective is None:
+            return f"{name} is the weakest {within}; not every price is known"
+        return f"{name} has the lowest estimated cost, {objective:.2g} USD, {within}"
+
+
+def _check_rate(label: str, value: object) -> None:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value < 0:  # type: ignore[arg-type, operator]
+        raise ConfigurationError(f"policy: {label} must be a number from 0 up, not {value!r}")
+    if label in ("quality", "strong_share") and value > 1:  # type: ignore[operator]
+        raise ConfigurationError(f"policy: {label} is a share and must not exceed 1, not {value!r}")
+
+
+def broken_constraint(
+    rules: Sequence[Constraint], prompt: Prompt, candidate: Candidate, estimate: Estimate
+) -> str | None:
+    """Return the reason of the first constraint that refuses, or None."""
+    for rule in rules:
+        verdict = rule(prompt, candidate, estimate)
+        if verdict is False:
+            return f"refused by {getattr(rule, '__name__', type(rule).__name__)}"
+        if isinstance(verdict, str):
+            return verdict
+    return None
+
+
+def local_only() -> Constraint:
+    """Allow only candidates that are declared to run locally (`local=True`)."""
+
+    def local_only(prompt: Prompt, candidate: Candidate, estimate: Estimate) -> str | None:
+        return None if candidate.local else "is not declared to run locally"
+
+    return local_only

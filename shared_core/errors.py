@@ -1,0 +1,99 @@
+"""Every error this package raises on purpose, as one tree.
+
+```
+RouterError
+├── ConfigurationError        a constructor argument is wrong; the message says what to change
+│   └── NotCalibratedError    the policy needs a calibration that has not been made
+├── UnknownCandidateError     a call names a candidate that does not exist
+├── NoCandidateError          no candidate may answer this prompt; carries every refusal
+├── AllCandidatesFailedError  every candidate that was tried failed; carries every error
+├── InputError                the prompt cannot be read
+└── MissingExtraError         an optional dependency is not installed (also an ImportError)
+```
+
+None of them is a `ValueError`: pydantic would swallow those into its own `ValidationError`.
+A candidate's own error that no other candidate could mend is raised as it is, not wrapped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from shared_core.types import Refusal
+
+__all__ = [
+    "AllCandidatesFailedError",
+    "ConfigurationError",
+    "InputError",
+    "MissingExtraError",
+    "NoCandidateError",
+    "NotCalibratedError",
+    "RouterError",
+    "UnknownCandidateError",
+]
+
+
+class RouterError(Exception):
+    """Base class of every error of this package."""
+
+
+class ConfigurationError(RouterError):
+    """A constructor argument is wrong."""
+
+
+class NotCalibratedError(ConfigurationError):
+    """The policy asks for something that only a calibration can give."""
+
+
+class UnknownCandidateError(RouterError):
+    """A call names a candidate that does not exist."""
+
+    def __init__(self, name: object, known: Sequence[str]) -> None:
+        """Name what was asked for and what there is."""
+        super().__init__(f"no candidate is named {name!r}; there are: {', '.join(known)}")
+        self.name = name
+        self.known = tuple(known)
+
+
+class NoCandidateError(RouterError):
+    """No candidate may answer this prompt.
+
+    Attributes:
+        refusals: One per refused candidate, with its reason.
+    """
+
+    def __init__(self, refusals: Sequence[Refusal]) -> None:
+        """Build the message out of every refusal."""
+        reasons = "; ".join(f"{r.candidate}: {r.reason}" for r in refusals)
+        super().__init__(f"no candidate can answer this prompt: {reasons}")
+        self.refusals = tuple(refusals)
+
+
+class AllCandidatesFailedError(RouterError):
+    """Every candidate that was tried failed in a way that another one might have mended.
+
+    Attributes:
+        errors: (candidate, error) for every attempt, in order.
+    """
+
+    def __init__(self, errors: Sequence[tuple[str, BaseException]]) -> None:
+        """Build the message out of every attempt."""
+        causes = "; ".join(f"{name}: {type(e).__name__}: {e}" for name, e in errors)
+        super().__init__(f"all {len(errors)} attempts failed: {causes}")
+        self.errors = tuple(errors)
+
+
+class InputError(RouterError):
+    """The prompt cannot be read as messages."""
+
+
+class MissingExtraError(RouterError, ImportError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        """Print the line that installs what is missing."""
+        super().__init__(
+            f"{package} is not installed. Install it with: pip install 'router-llm-plugin[{extra}]'"
+        )

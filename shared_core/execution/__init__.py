@@ -1,0 +1,1 @@
+"""Strategies carried out: the run in the middle, four drivers around it."""

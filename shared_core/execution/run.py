@@ -1,0 +1,159 @@
+"""The middle of a call: a strategy on one side, a driver and a transport on the other.
+
+A `Transport` is what a skin gives for one call: it knows the caller's own messages and how to put
+them to a candidate. A `Run` advances the strategy's generator, checks every ask against the
+decision, and keeps every reply. Neither knows whether anything is sync, async or streamed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable
+from dataclasses import replace
+from typing import Any, Protocol
+
+from shared_core.errors import RouterError
+from shared_core.types import Ask, Decision, Reply, Steps
+
+__all__ = ["Run", "Shown", "Transport"]
+
+
+class Transport(Protocol):
+    """One caller's request in a framework's own terms."""
+
+    def send(self, ask: Ask) -> Reply:
+        """Call the asked candidate; may raise what the candidate raises."""
+        ...
+
+    async def asend(self, ask: Ask) -> Reply:
+        """Do the same without blocking."""
+        ...
+
+    def stream(self, ask: Ask) -> Generator[Any, None, None]:
+        """Call the asked candidate and yield its chunks, the framework's own objects."""
+        ...
+
+    def astream(self, ask: Ask) -> AsyncGenerator[Any, None]:
+        """Do the same without blocking."""
+        ...
+
+    def join(self, ask: Ask, chunks: list[Any]) -> Reply:
+        """Make one reply out of all chunks of a stream."""
+        ...
+
+    def split(self, reply: Reply) -> Iterable[Any]:
+        """Make chunks out of a reply that was held back."""
+        ...
+
+    def is_visible(self, chunk: Any) -> bool:
+        """Tell whether the chunk shows the caller anything (text, a tool call, an image …)."""
+        ...
+
+    def is_retryable(self, error: Exception) -> bool:
+        """Tell whether another candidate might succeed where this error was raised."""
+        ...
+
+
+class Run:
+    """One strategy at work on one decision.
+
+    Attributes:
+        asks: What the strategy wants next; empty once it has returned.
+        replies: Every reply so far, failed ones too, in order.
+        result: The reply that the strategy returned, once it has.
+        was_shown: The caller has seen that reply grow.
+    """
+
+    def __init__(
+        self, steps: Steps, decision: Decision, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        """Start the strategy and take its first asks."""
+        self.clock = clock
+        self.asks: tuple[Ask, ...] = ()
+        self.replies: list[Reply] = []
+        self.result: Reply | None = None
+        self._allowed = {decision.candidate, *decision.fallbacks}
+        self._shown: list[Reply] = []
+        self._steps = steps
+        self._advance(lambda: next(steps))
+
+    @property
+    def was_shown(self) -> bool:
+        """Whether the result has been streamed to the caller already."""
+        return any(reply is self.result for reply in self._shown)
+
+    def resume(self, replies: Iterable[Reply], *, shown: bool = False) -> None:
+        """Hand the strategy a reply to each of its asks."""
+        received = tuple(replies)
+        self.replies += received
+        if shown:
+            self._shown += received
+        self._advance(lambda: self._steps.send(received))
+
+    def close(self) -> None:
+        """Drop the strategy wherever it is."""
+        self._steps.close()
+
+    def failed(self, transport: Transport, ask: Ask, error: Exception) -> Reply:
+        """Make data out of a failed call."""
+        return Reply(ask.candidate, error=error, retryable=transport.is_retryable(error))
+
+    def timed(self, reply: Reply, started: float) -> Reply:
+        """Note how long an attempt took, in seconds."""
+        return replace(reply, seconds=self.clock() - started)
+
+    def _advance(self, step: Callable[[], tuple[Ask, ...]]) -> None:
+        try:
+            self.asks = step()
+        except StopIteration as stop:
+            self.asks, self.result = (), stop.value
+        for ask in self.asks:
+            if ask.candidate not in self._allowed:
+                self.close()
+                raise RouterError(f"the strategy asked {ask.candidate!r}, which is not allowed")
+
+
+class Shown:
+    """One candidate's stream on its way to the caller.
+
+    Chunks that show nothing (an empty first one that only names the role) wait for the first that
+    does, so that a candidate which fails before it said anything leaves no trace and the next one
+    can take over. After that nothing waits, and an error is the caller's to see: two models'
+    texts are never spliced.
+    """
+
+    def __init__(self, run: Run, transport: Transport, ask: Ask) -> None:
+        """Begin with nothing seen."""
+        self._run, self._transport, self._ask = run, transport, ask
+        self._started = run.clock()
+        self._chunks: list[Any] = []
+        self._waiting: list[Any] = []
+        self._visible = False
+
+    def take(self, chunk: Any) -> list[Any]:
+        """Receive a chunk; return those that the caller gets now."""
+        self._chunks.append(chunk)
+        if self._visible:
+            return [chunk]
+        self._waiting.append(chunk)
+        if not self._transport.is_visible(chunk):
+            return []
+        self._visible = True
+        return self.rest()
+
+    def rest(self) -> list[Any]:
+        """Return what still waits, for a stream that ended without showing anything."""
+        waiting, self._waiting = self._waiting, []
+        return waiting
+
+    def finish(self) -> None:
+        """Give the strategy the whole reply."""
+        reply = self._transport.join(self._ask, self._chunks)
+        self._run.resume([self._run.timed(reply, self._started)], shown=True)
+
+    def fail(self, error: Exception) -> None:
+        """Give the strategy the failure, or raise it where the caller has seen a part already."""
+        if self._visible:
+            raise error
+        reply = self._run.failed(self._transport, self._ask, error)
+        self._run.resume([self._run.timed(reply, self._started)])

@@ -1,0 +1,1 @@
+"""How well each candidate would answer, told before any of them is called."""

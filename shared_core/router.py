@@ -1,0 +1,185 @@
+"""The spine: the whole way of a routed call.
+
+    prompt → estimates → decision → calls → reply → entry
+
+A skin (LangChain, LlamaIndex) makes a `Prompt` out of its own messages, calls `decide`, then one
+of `answer`, `aanswer`, `stream`, `astream` with a `Transport` that knows those messages, and hands
+the answer back with the entry stamped on it. Nothing here knows a framework.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from shared_core.accounting.rates import with_rates
+from shared_core.accounting.record import make_entry
+from shared_core.decision.capabilities import missing_capability
+from shared_core.decision.policy import Contender, Policy, broken_constraint
+from shared_core.errors import NoCandidateError, UnknownCandidateError
+from shared_core.execution import drivers
+from shared_core.execution.run import Run, Transport
+from shared_core.prediction.base import Predictor
+from shared_core.prediction.fallback import FallbackPredictor
+from shared_core.strategies.base import Strategy
+from shared_core.strategies.single import Single
+from shared_core.types import Answer, Candidate, Decision, Estimate, Prompt, Refusal
+
+__all__ = ["Router"]
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex
+
+
+@dataclass(frozen=True)
+class Router:
+    """Decides which candidate answers, has it called, and writes down how it came about.
+
+    Attributes:
+        candidates: Completed by `prepare_candidates`, weakest first.
+        policy: The trade-off.
+        predictor: Tells, before any call, how well each candidate would do.
+        strategy: Turns a decision into calls.
+        max_retries: Most further attempts after the first one; None for as many as there are
+            allowed candidates.
+        new_id: Makes the id of a decision.
+    """
+
+    candidates: tuple[Candidate, ...]
+    policy: Policy = field(default_factory=Policy)
+    predictor: Predictor = field(default_factory=FallbackPredictor)
+    strategy: Strategy = field(default_factory=Single)
+    max_retries: int | None = None
+    new_id: Callable[[], str] = _new_id
+
+    def __post_init__(self) -> None:
+        """Refuse a policy that cannot decide."""
+        self.policy.delta()
+
+    def __getitem__(self, name: str) -> Candidate:
+        """Return the candidate of that name."""
+        for candidate in self.candidates:
+            if candidate.name == name:
+                return candidate
+        raise UnknownCandidateError(name, [candidate.name for candidate in self.candidates])
+
+    def with_policy(self, policy: Policy) -> Router:
+        """Return a router that differs in its policy alone."""
+        return replace(self, policy=policy)
+
+    def decide(self, prompt: Prompt, force: str | None = None) -> Decision:
+        """Choose who answers; no model is called.
+
+        Args:
+            prompt: What is asked.
+            force: The name of a candidate that must answer. It is held to every constraint.
+
+        Raises:
+            UnknownCandidateError: `force` names no candidate.
+            NoCandidateError: Every candidate is refused; carries each refusal.
+        """
+        estimates = tuple(
+            with_rates(estimate, candidate, prompt.tokens)
+            for candidate, estimate in zip(
+                self.candidates, self.predictor.predict(prompt, self.candidates), strict=True
+            )
+        )
+        contenders = list(zip(self.candidates, estimates, strict=True))
+        if force is not None:
+            contenders = [c for c in contenders if c[0] is self[force]]
+        refusals = self._refusals(prompt, contenders)
+        refused = {refusal.candidate for refusal in refusals}
+        allowed = [c for c in contenders if c[0].name not in refused]
+        if not allowed:
+            raise NoCandidateError(refusals)
+        order, reason = self._order(prompt, allowed, force)
+        names = [candidate.name for candidate, _ in order]
+        last = None if self.max_retries is None else 1 + self.max_retries
+        return Decision(
+            id=self.new_id(),
+            candidate=names[0],
+            reason=reason,
+            calibrated=False,
+            estimates=estimates,
+            refusals=refusals,
+            fallbacks=tuple(names[1:last]),
+            predictor=self.predictor.name,
+        )
+
+    async def adecide(self, prompt: Prompt, force: str | None = None) -> Decision:
+        """Do the same without blocking: a prompt too long to predict inline goes to a thread."""
+        if sum(len(turn.text) for turn in prompt.turns) <= self.predictor.inline_chars:
+            return self.decide(prompt, force)
+        return await asyncio.to_thread(self.decide, prompt, force)
+
+    def answer(self, prompt: Prompt, decision: Decision, transport: Transport) -> Answer:
+        """Have the decision carried out; return the reply and its entry.
+
+        Raises:
+            Exception: What the strategy raises when no candidate answers.
+        """
+        run = Run(self.strategy.steps(prompt, decision), decision)
+        drivers.answer(run, transport)
+        return self._record(run, decision)
+
+    async def aanswer(self, prompt: Prompt, decision: Decision, transport: Transport) -> Answer:
+        """Do the same on the event loop."""
+        run = Run(self.strategy.steps(prompt, decision), decision)
+        await drivers.aanswer(run, transport)
+        return self._record(run, decision)
+
+    def stream(
+        self, prompt: Prompt, decision: Decision, transport: Transport
+    ) -> Generator[Any | Answer, None, None]:
+        """Have the decision carried out; yield the answer's chunks, and last the `Answer`."""
+        run = Run(self.strategy.steps(prompt, decision), decision)
+        yield from drivers.stream(run, transport)
+        yield self._record(run, decision)
+
+    async def astream(
+        self, prompt: Prompt, decision: Decision, transport: Transport
+    ) -> AsyncGenerator[Any | Answer, None]:
+        """Do the same on the event loop."""
+        run = Run(self.strategy.steps(prompt, decision), decision)
+        chunks = drivers.astream(run, transport)
+        try:
+            async for chunk in chunks:
+                yield chunk
+        finally:
+            await chunks.aclose()
+        yield self._record(run, decision)
+
+    def _refusals(self, prompt: Prompt, contenders: Sequence[Contender]) -> tuple[Refusal, ...]:
+        verdicts = (
+            (candidate.name, self._refusal(prompt, candidate, estimate))
+            for candidate, estimate in contenders
+        )
+        return tuple(Refusal(name, reason) for name, reason in verdicts if reason is not None)
+
+    def _refusal(self, prompt: Prompt, candidate: Candidate, estimate: Estimate) -> str | None:
+        return missing_capability(candidate, prompt) or broken_constraint(
+            self.policy.subject_to, prompt, candidate, estimate
+        )
+
+    def _order(
+        self, prompt: Prompt, allowed: Sequence[Contender], force: str | None
+    ) -> tuple[list[Contender], str]:
+        order, reason = self.policy.order(allowed)
+        if force is not None:
+            return order, f"{force} was asked for by name"
+        for contender in order:
+            if prompt.in_tool_loop and contender[0].name == prompt.author:
+                order.remove(contender)
+                return [contender, *order], f"{prompt.author} called the tool and reads its result"
+        return order, reason
+
+    def _record(self, run: Run, decision: Decision) -> Answer:
+        if run.result is None:
+            raise RuntimeError("the strategy returned no reply")
+        by_name = {candidate.name: candidate for candidate in self.candidates}
+        entry = make_entry(decision, run.result.candidate, run.replies, by_name)
+        return Answer(run.result, entry)

@@ -1,0 +1,1 @@
+"""From a decision to calls: generators that do no I/O."""

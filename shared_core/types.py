@@ -1,0 +1,363 @@
+"""The data of a call, in the order in which it flows.
+
+`Prompt` (what was asked) → `Estimate` per candidate (what each would do) → `Decision` (who
+answers, who was refused and why) → `Ask` (a candidate is asked) → `Reply` (what came back) →
+`Entry` (what is written down) → `Answer` (what the skin hands to the caller).
+
+All of it is frozen and knows no framework: a framework's own objects appear only as
+`Candidate.model` and `Reply.native`, which the core carries and never looks into.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any, Literal
+
+from shared_core.errors import ConfigurationError
+
+__all__ = [
+    "CAPABILITIES",
+    "Answer",
+    "Ask",
+    "Attempt",
+    "Candidate",
+    "Constraint",
+    "Decision",
+    "Entry",
+    "Estimate",
+    "Modality",
+    "Outcome",
+    "Prompt",
+    "Refusal",
+    "Reply",
+    "Steps",
+    "Turn",
+    "Usage",
+]
+
+Modality = Literal["image", "audio", "video", "pdf"]
+"""What a prompt can carry besides text."""
+
+Outcome = Literal["answered", "failed"]
+"""How one attempt at one candidate ended."""
+
+CAPABILITIES = frozenset(
+    {
+        *("name", "status", "release_date", "last_updated", "open_weights"),
+        *("max_input_tokens", "max_output_tokens"),
+        *("text_inputs", "image_inputs", "image_url_inputs", "pdf_inputs"),
+        *("audio_inputs", "video_inputs", "image_tool_message", "pdf_tool_message"),
+        *("text_outputs", "image_outputs", "audio_outputs", "video_outputs"),
+        *("reasoning_output", "reasoning_effort_levels", "reasoning_effort_default"),
+        *("tool_calling", "tool_choice", "tool_call_streaming", "structured_output"),
+        *("mid_conversation_system_messages", "mid_conversation_tools"),
+        *("attachment", "temperature"),
+    }
+)
+"""The keys of `Candidate.capabilities`: those of LangChain's `ModelProfile` (core 1.8)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message of the prompt, as plain text."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A plain, lossy view of what the caller asks: enough to choose a candidate by.
+
+    Attributes:
+        turns: The conversation as text, oldest first.
+        tokens: Estimated input tokens (see `estimate_tokens`), tools included.
+        tools: The tools on offer, in full, as OpenAI-shaped function schemas.
+        must_call: A tool call is forced (any tool, or one by name).
+        schema: The output schema that is asked for, in full; None for free text.
+        schema_method: "function_calling", "json_schema" or "json_mode" where the caller insists
+            on one; None leaves it to the candidate.
+        modalities: What the messages carry besides text.
+        in_tool_loop: The last message is a tool's result: a model waits for it.
+        author: The candidate that wrote the last assistant message, where that is known.
+    """
+
+    turns: tuple[Turn, ...]
+    tokens: int
+    tools: tuple[Mapping[str, Any], ...] = ()
+    must_call: bool = False
+    schema: Mapping[str, Any] | None = None
+    schema_method: str | None = None
+    modalities: frozenset[Modality] = frozenset()
+    in_tool_loop: bool = False
+    author: str | None = None
+
+    @property
+    def text(self) -> str:
+        """What the user asked last, or everything where no user turn exists."""
+        for turn in reversed(self.turns):
+            if turn.role == "user":
+                return turn.text
+        return "\n".join(turn.text for turn in self.turns)
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """One of the user's models, and what is known of it.
+
+    Attributes:
+        name: How it is called in decisions, records and `model=`.
+        model: The framework's own object (never looked into by the core, never printed).
+        strength: 0 to 1, how able it is beside the others. None: its place in the list, the
+            i-th of n (weakest first, from 1) having i/(n+1).
+        local: Runs on the user's own machines. None is "not known", which never counts as local.
+        price: USD per million (input, output) tokens. None is unknown, which is not zero.
+        energy: Wh per million (input, output) tokens. None is unknown.
+        context_window: Most input tokens it takes. None: what the model itself says, if anything.
+        capabilities: What it can do, under the keys of a LangChain model profile; overrides
+            what the model says of itself. A capability that nobody states is unknown and allowed.
+        tags: Free labels, for constraints.
+
+    Raises:
+        ConfigurationError: A value is out of range or a capability has an unknown name.
+    """
+
+    name: str
+    model: Any = field(repr=False)
+    _: KW_ONLY
+    strength: float | None = None
+    local: bool | None = None
+    price: tuple[float, float] | None = None
+    energy: tuple[float, float] | None = None
+    context_window: int | None = None
+    capabilities: Mapping[str, Any] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant, naming the candidate."""
+        if not isinstance(self.name, str) or not self.name.strip():
+            raise ConfigurationError(
+                f"a candidate's name must be a non-empty string, not {self.name!r}"
+            )
+        if self.strength is not None:
+            _require_number(self, "strength", self.strength)
+            if not 0 <= self.strength <= 1:
+                raise _wrong(self, "strength must be between 0 and 1", self.strength)
+        if self.context_window is not None:
+            _require_number(self, "context_window", self.context_window)
+            if self.context_window < 1:
+                raise _wrong(self, "context_window must be at least 1 token", self.context_window)
+        for label in ("price", "energy"):
+            object.__setattr__(self, label, _rates(self, label, getattr(self, label)))
+        object.__setattr__(self, "capabilities", _known_capabilities(self, self.capabilities))
+        if isinstance(self.tags, str):
+            raise _wrong(self, "tags must be a sequence of strings", self.tags)
+        object.__setattr__(self, "tags", tuple(self.tags))
+
+
+def _wrong(candidate: Candidate, rule: str, value: object) -> ConfigurationError:
+    return ConfigurationError(f"candidate {candidate.name!r}: {rule}, not {value!r}")
+
+
+def _require_number(candidate: Candidate, label: str, value: object) -> None:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not math.isfinite(value):  # type: ignore[arg-type]
+        raise _wrong(candidate, f"{label} must be a finite number", value)
+
+
+def _rates(candidate: Candidate, label: str, value: Any) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    unit = {"price": "USD", "energy": "Wh"}[label]
+    if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
+        rule = f"{label} must be a pair (input, output) in {unit} per million tokens"
+        raise _wrong(candidate, rule, value)
+    for rate in value:
+        _require_number(candidate, label, rate)
+        if rate < 0:
+            raise _wrong(candidate, f"{label} must not be negative", value)
+    return (float(value[0]), float(value[1]))
+
+
+def _known_capabilities(candidate: Candidate, value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise _wrong(candidate, "capabilities must be a mapping", value)
+    for key in value:
+        if key not in CAPABILITIES:
+            near = difflib.get_close_matches(str(key), CAPABILITIES, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "see shared_core.types.CAPABILITIES"
+            raise _wrong(candidate, f"capabilities has an unknown key ({hint})", key)
+    return dict(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What one candidate is expected to do with one prompt. None is unknown, never zero.
+
+    Attributes:
+        candidate: Its name.
+        quality: Probability that its answer is good, 0 to 1.
+        quality_low: Lower end of the interval the predictor gives.
+        quality_high: Upper end of it.
+        output_tokens: Expected tokens of the answer.
+        cost_usd: USD.
+        energy_wh: Wh, with `energy_wh_low` and `energy_wh_high` where an interval is known.
+        latency_s: Seconds.
+    """
+
+    candidate: str
+    quality: float
+    quality_low: float
+    quality_high: float
+    output_tokens: int | None = None
+    cost_usd: float | None = None
+    energy_wh: float | None = None
+    energy_wh_low: float | None = None
+    energy_wh_high: float | None = None
+    latency_s: float | None = None
+
+
+Constraint = Callable[[Prompt, Candidate, Estimate], "bool | str | None"]
+"""A hard limit: returns None or True to allow, False or a reason (a string) to refuse."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A candidate that may not answer this prompt, and why."""
+
+    candidate: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Who answers, and why.
+
+    Attributes:
+        id: Names this decision in records.
+        candidate: The chosen candidate's name.
+        reason: One sentence, in words and numbers.
+        calibrated: The quality threshold comes from a calibration on scored prompts.
+        estimates: One per candidate, weakest first, refused ones too.
+        refusals: One per candidate that may not answer.
+        fallbacks: The other allowed candidates, in the order in which they are tried.
+        predictor: Name of the predictor that made the estimates.
+    """
+
+    id: str
+    candidate: str
+    reason: str
+    calibrated: bool
+    estimates: tuple[Estimate, ...]
+    refusals: tuple[Refusal, ...] = ()
+    fallbacks: tuple[str, ...] = ()
+    predictor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A strategy wants this candidate to be asked.
+
+    Attributes:
+        candidate: Its name.
+        visible: Its answer may be streamed to the caller while it grows. False holds it back
+            until the strategy returns it.
+    """
+
+    candidate: str
+    visible: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the model itself counted them."""
+
+    input_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back from one candidate. A failed call is data too.
+
+    Attributes:
+        candidate: Its name.
+        native: The framework's own object; the core hands it back and never looks into it.
+        text: Its plain text.
+        parsed: The structured output, where one was asked for.
+        parse_error: Why the answer could not be parsed into it.
+        usage: None where the model reports none.
+        seconds: Wall-clock time of the attempt.
+        error: What it raised, or None.
+        retryable: Another candidate (or a later try) might succeed where this one failed.
+    """
+
+    candidate: str
+    native: Any = field(default=None, repr=False)
+    text: str = ""
+    parsed: Any = None
+    parse_error: Exception | None = None
+    usage: Usage | None = None
+    seconds: float = 0.0
+    error: Exception | None = None
+    retryable: bool = False
+
+
+Steps = Generator[tuple[Ask, ...], tuple[Reply, ...], Reply]
+"""A strategy at work: yields asks (those of one tuple may run side by side), receives a reply to
+each, returns the reply that answers. Does no I/O."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt at one candidate, as it is written down."""
+
+    candidate: str
+    outcome: Outcome
+    seconds: float
+    usage: Usage | None = None
+    cost_usd: float | None = None
+    energy_wh: float | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is written down of one routed call.
+
+    `cost_usd` (USD) and `energy_wh` (Wh) are sums over every attempt; None as soon as one
+    attempt's share is unknown.
+    """
+
+    decision_id: str
+    candidate: str
+    reason: str
+    calibrated: bool
+    attempts: tuple[Attempt, ...]
+    cost_usd: float | None
+    energy_wh: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the small, plain-JSON form that is stamped on every answer."""
+        return {
+            "decision_id": self.decision_id,
+            "candidate": self.candidate,
+            "reason": self.reason,
+            "calibrated": self.calibrated,
+            "attempts": [{"candidate": a.candidate, "outcome": a.outcome} for a in self.attempts],
+            "cost_usd": self.cost_usd,
+            "energy_wh": self.energy_wh,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The reply that answers the caller, and the entry that records how it came about."""
+
+    reply: Reply
+    entry: Entry
