@@ -1,13 +1,27 @@
-"""The router as a LangChain chat model."""
+"""The router as a LangChain chat model.
 
-from shared_core.errors import MissingExtraError
+`ChatRouter` is loaded when it is first used: LangChain's chat model base takes half a second to
+import, which whoever needs a `Policy` or a `Candidate` alone should not wait for.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from shared_core import Candidate, MissingExtraError, Policy, Single, local_only
 
 try:
     import langchain_core  # noqa: F401
-except ImportError as error:  # pragma: no cover - exercised in an environment without it
+except ImportError as error:
     raise MissingExtraError("langchain-core", "langchain") from error
 
-from langchain_router.chat_models import ChatRouter
-from shared_core import Candidate, Policy, Single, local_only
+if TYPE_CHECKING:
+    from langchain_router.chat_models import ChatRouter
 
 __all__ = ["Candidate", "ChatRouter", "Policy", "Single", "local_only"]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "ChatRouter":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from langchain_router.chat_models import ChatRouter
+
+    return ChatRouter

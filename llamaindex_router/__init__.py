@@ -4,7 +4,7 @@ from shared_core.errors import MissingExtraError
 
 try:
     import llama_index.core  # noqa: F401
-except ImportError as error:  # pragma: no cover - exercised in an environment without it
+except ImportError as error:
     raise MissingExtraError("llama-index-core", "llamaindex") from error
 
 from llamaindex_router.base import RouterLLM

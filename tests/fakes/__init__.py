@@ -1,0 +1,1 @@
+"""Fake models that answer deterministically, for tests without a network."""

@@ -1,0 +1,86 @@
+"""What tests of the core use instead of models and frameworks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from shared_core.types import Ask, Candidate, Estimate, Prompt, Reply, Turn
+
+
+def prompt(text: str = "Hello", **view: Any) -> Prompt:
+    """A prompt of one user turn."""
+    return Prompt(turns=(Turn("user", text),), **{"tokens": 10, **view})
+
+
+def candidate(name: str, **known: Any) -> Candidate:
+    """A candidate whose model is its own name in capitals."""
+    return Candidate(name, name.upper(), **known)
+
+
+def estimate(name: str, quality: float, **known: Any) -> Estimate:
+    """An estimate without an interval."""
+    return Estimate(name, quality, quality, quality, **known)
+
+
+@dataclass(frozen=True)
+class FixedPredictor:
+    """Predicts what it is told."""
+
+    qualities: dict[str, float]
+    output_tokens: int | None = 100
+    name: str = "fixed"
+    inline_chars: int = 1000
+
+    def predict(self, prompt: Prompt, candidates: Sequence[Candidate]) -> list[Estimate]:
+        return [
+            estimate(c.name, self.qualities[c.name], output_tokens=self.output_tokens)
+            for c in candidates
+        ]
+
+
+@dataclass
+class FakeTransport:
+    """Answers with each candidate's scripted chunks; an exception among them is raised there."""
+
+    script: dict[str, list[Any]]
+    retryable: Callable[[Exception], bool] = lambda error: isinstance(error, ConnectionError)
+    asked: list[Ask] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
+
+    def send(self, ask: Ask) -> Reply:
+        return self.join(ask, list(self.stream(ask)))
+
+    async def asend(self, ask: Ask) -> Reply:
+        return self.send(ask)
+
+    def stream(self, ask: Ask) -> Generator[Any, None, None]:
+        self.asked.append(ask)
+        try:
+            for chunk in self.script[ask.candidate]:
+                if isinstance(chunk, BaseException):
+                    raise chunk
+                yield chunk
+        finally:
+            self.closed.append(ask.candidate)
+
+    async def astream(self, ask: Ask) -> AsyncGenerator[Any, None]:
+        stream = self.stream(ask)
+        try:
+            for chunk in stream:
+                yield chunk
+        finally:
+            stream.close()
+
+    def join(self, ask: Ask, chunks: list[Any]) -> Reply:
+        return Reply(ask.candidate, native="".join(chunks), text="".join(chunks))
+
+    def split(self, reply: Reply) -> Iterable[Any]:
+        return (reply.native,)
+
+    def is_visible(self, chunk: Any) -> bool:
+        return bool(chunk)
+
+    def is_retryable(self, error: Exception) -> bool:
+        return self.retryable(error)

@@ -1,0 +1,165 @@
+"""The spine: decisions, forced candidates, tool loops, the record."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from typing import Any
+
+import pytest
+
+from shared_core import NoCandidateError, NotCalibratedError, Policy, Router, UnknownCandidateError
+from shared_core.decision.candidates import prepare_candidates
+from shared_core.types import Candidate, Reply, Usage
+from tests.fakes.core import FakeTransport, FixedPredictor, candidate, prompt
+
+
+def router(*candidates: Candidate, **settings: Any) -> Router:
+    prepared = prepare_candidates(candidates or (candidate("a"), candidate("b")), lambda _: {})
+    qualities = {"a": 0.5, "b": 0.9, "c": 0.92}
+    return Router(prepared, predictor=FixedPredictor(qualities), **settings)
+
+
+def test_every_decision_has_its_own_id_and_all_estimates() -> None:
+    first, second = (router().decide(prompt()) for _ in range(2))
+    assert first.id != second.id
+    assert [e.candidate for e in first.estimates] == ["a", "b"]
+    assert first.candidate == "b"
+    assert first.fallbacks == ("a",)
+    assert first.predictor == "fixed"
+    assert first.calibrated is False
+
+
+def test_refusals_are_named_with_their_reasons() -> None:
+    blind = candidate("b", capabilities={"tool_calling": False})
+    decision = router(candidate("a"), blind).decide(prompt(tools=({"type": "function"},)))
+    assert decision.candidate == "a"
+    assert decision.fallbacks == ()
+    assert [(r.candidate, r.reason) for r in decision.refusals] == [
+        ("b", "cannot call tools (1 bound)")
+    ]
+    assert [e.candidate for e in decision.estimates] == ["a", "b"]
+
+
+def test_none_left_names_every_refusal() -> None:
+    tight = router(candidate("a", context_window=5), candidate("b", context_window=6))
+    with pytest.raises(NoCandidateError) as caught:
+        tight.decide(prompt(tokens=7))
+    assert [r.candidate for r in caught.value.refusals] == ["a", "b"]
+    assert "a: about 7 input tokens, and its window holds 5; b: about 7" in str(caught.value)
+
+
+def test_force_beats_quality_but_no_constraint() -> None:
+    decision = router().decide(prompt(), force="a")
+    assert (decision.candidate, decision.fallbacks) == ("a", ())
+    assert decision.reason == "a was asked for by name"
+    small = router(candidate("a", context_window=5), candidate("b"))
+    with pytest.raises(NoCandidateError, match="a: about 10"):
+        small.decide(prompt(), force="a")
+    with pytest.raises(UnknownCandidateError, match="'z'; there are: a, b"):
+        small.decide(prompt(), force="z")
+
+
+def test_the_one_that_called_the_tool_reads_its_result() -> None:
+    view = prompt(in_tool_loop=True, author="a")
+    decision = router().decide(view)
+    assert decision.candidate == "a"
+    assert decision.fallbacks == ("b",)
+    assert "called the tool" in decision.reason
+    assert router().decide(prompt(in_tool_loop=True, author="gone")).candidate == "b"
+    assert router().decide(prompt(in_tool_loop=False, author="a")).candidate == "b"
+
+
+def test_max_retries_bounds_the_fallbacks() -> None:
+    three = (candidate("a"), candidate("b"), candidate("c"))
+    assert router(*three).decide(prompt()).fallbacks == ("c", "a")
+    assert router(*three, max_retries=1).decide(prompt()).fallbacks == ("c",)
+    assert router(*three, max_retries=0).decide(prompt()).fallbacks == ()
+
+
+def test_estimates_carry_money_and_energy_at_declared_rates() -> None:
+    priced = candidate("a", price=(1, 2), energy=(10, 20))
+    known, unknown = router(priced, candidate("b")).decide(prompt(tokens=1000)).estimates
+    assert known.cost_usd == pytest.approx((1000 * 1 + 100 * 2) / 1e6)
+    assert known.energy_wh == pytest.approx((1000 * 10 + 100 * 20) / 1e6)
+    assert (unknown.cost_usd, unknown.energy_wh) == (None, None)
+
+
+def test_a_policy_that_cannot_decide_is_refused_at_once() -> None:
+    with pytest.raises(NotCalibratedError):
+        router(policy=Policy(strong_share=0.5))
+    with pytest.raises(NotCalibratedError):
+        router().with_policy(Policy(strong_share=0.5))
+
+
+class Counting(FakeTransport):
+    """Reports usage with every reply."""
+
+    def join(self, ask: Any, chunks: list[Any]) -> Reply:
+        reply = super().join(ask, chunks)
+        return Reply(reply.candidate, native=reply.native, usage=Usage(1000, 100))
+
+
+def test_the_record_is_small_plain_json_with_what_every_attempt_cost() -> None:
+    priced = router(candidate("a"), candidate("b", price=(1, 2), energy=(10, 20)))
+    decision = priced.decide(prompt())
+    entry = priced.answer(prompt(), decision, Counting({"b": ["x"]})).entry
+    assert json.loads(json.dumps(entry.as_dict())) == {
+        "decision_id": decision.id,
+        "candidate": "b",
+        "reason": decision.reason,
+        "calibrated": False,
+        "attempts": [{"candidate": "b", "outcome": "answered"}],
+        "cost_usd": pytest.approx(0.0012),
+        "energy_wh": pytest.approx(0.012),
+    }
+
+
+def test_a_failed_attempt_of_unknown_cost_makes_the_sum_unknown() -> None:
+    priced = router(candidate("a", price=(1, 2)), candidate("b", price=(1, 2)))
+    decision = priced.decide(prompt())
+    transport = Counting({"b": [ConnectionError()], "a": ["x"]})
+    entry = priced.answer(prompt(), decision, transport).entry
+    assert (entry.candidate, entry.cost_usd) == ("a", None)
+    assert [(a.candidate, a.outcome, a.error) for a in entry.attempts] == [
+        ("b", "failed", "ConnectionError"),
+        ("a", "answered", None),
+    ]
+    assert entry.reason.startswith("a stepped in for b, which failed; ")
+
+
+async def test_a_long_prompt_is_predicted_off_the_event_loop() -> None:
+    threads = []
+
+    class Noting(FixedPredictor):
+        def predict(self, *args: Any) -> Any:
+            threads.append(threading.current_thread())
+            return super().predict(*args)
+
+    prepared = prepare_candidates([candidate("a")], lambda _: {})
+    noting = Router(prepared, predictor=Noting({"a": 0.5}))
+    await noting.adecide(prompt("x" * 1000))
+    await noting.adecide(prompt("x" * 1001))
+    assert threads[0] is threading.main_thread()
+    assert threads[1] is not threading.main_thread()
+
+
+def test_the_four_forms_give_the_same_answer() -> None:
+    one = router()
+    decision = one.decide(prompt())
+
+    async def gather() -> list[Any]:
+        transport = FakeTransport({"b": ["x", "y"]})
+        answer = await one.aanswer(prompt(), decision, transport)
+        items = [item async for item in one.astream(prompt(), decision, transport)]
+        return [answer, *items]
+
+    whole = one.answer(prompt(), decision, FakeTransport({"b": ["x", "y"]}))
+    *chunks, streamed = one.stream(prompt(), decision, FakeTransport({"b": ["x", "y"]}))
+    awaited, *achunks, astreamed = asyncio.run(gather())
+    assert chunks == achunks == ["x", "y"]
+    assert whole.reply.native == "xy"
+    for answer in (streamed, awaited, astreamed):
+        assert answer.reply.native == "xy"
+        assert answer.entry.as_dict() == whole.entry.as_dict()
