@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar, cast
 
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    ChatMessage,
+    message_chunk_to_message,
+)
 
 from langchain_router._tools import BoundTool
 from shared_core.tokens import estimate_tokens
@@ -66,13 +72,16 @@ def read_prompt(
     modalities: set[Modality] = set()
     author = None
     for message in messages:
-        role = _ROLES.get(getattr(message, "role", message.type), "user")
+        kind = message.type
+        role = _ROLES.get(message.role if isinstance(message, ChatMessage) else kind, "user")
         text, attachments = _read_content(message.content)
-        if isinstance(message, AIMessage):
+        if role == "assistant" and isinstance(message, AIMessage):
             author = message.response_metadata.get(STAMP, {}).get("candidate")
-            tokens += sum(estimate_tokens(str(call["args"])) for call in message.tool_calls)
+            for call in message.tool_calls:
+                tokens += estimate_tokens(str(call["args"]))
         turns.append(Turn(role, text))
-        modalities.update(attachments)
+        if attachments:
+            modalities.update(attachments)
         tokens += estimate_tokens(text) + _TOKENS_PER_ATTACHMENT * len(attachments)
     return Prompt(
         turns=tuple(turns),

@@ -6,13 +6,21 @@ attempt a model run below it. `Call` holds what differs between free text and st
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Iterator
+from contextlib import aclosing, closing
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
+from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
+from langchain_core.messages import AIMessageChunk
+from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.runnables import Runnable, RunnableConfig
-from langchain_core.runnables.config import patch_config
+from langchain_core.runnables.config import (
+    get_async_callback_manager_for_config,
+    get_callback_manager_for_config,
+    patch_config,
+)
+from langchain_core.tracers._streaming import _StreamingCallbackHandler
 
 from langchain_router._transport import Request
 from shared_core.execution.run import Transport
@@ -50,84 +58,121 @@ class Call:
 
     def invoke(self, owner: Runnable[Any, Any], input: Any, config: RunnableConfig) -> Any:
         """Return the caller's value."""
-
-        def call(_: Any, run_manager: Any, config: RunnableConfig) -> Any:
-            transport = self.transport(_child(config, run_manager))
+        manager = get_callback_manager_for_config(config)
+        run = manager.on_chain_start(None, input, **_identity(owner, config))
+        try:
+            transport = self.transport(patch_config(config, callbacks=run.get_child()))
             decision = self.router.decide(self.request.prompt, self.request.force)
-            return self.output(self.router.answer(self.request.prompt, decision, transport))
-
-        return owner._call_with_config(call, input, config)
+            answer = self.router.answer(self.request.prompt, decision, transport)
+            output = self.output(answer)
+        except BaseException as error:
+            run.on_chain_error(error)
+            raise
+        run.on_chain_end(output)
+        return output
 
     async def ainvoke(self, owner: Runnable[Any, Any], input: Any, config: RunnableConfig) -> Any:
         """Return the caller's value without blocking."""
-
-        async def call(_: Any, run_manager: Any, config: RunnableConfig) -> Any:
-            transport = self.transport(_child(config, run_manager))
+        manager = get_async_callback_manager_for_config(config)
+        run = await manager.on_chain_start(None, input, **_identity(owner, config))
+        try:
+            transport = self.transport(patch_config(config, callbacks=run.get_child()))
             decision = await self.router.adecide(self.request.prompt, self.request.force)
-            return self.output(await self.router.aanswer(self.request.prompt, decision, transport))
-
-        return await owner._acall_with_config(call, input, config)
+            answer = await self.router.aanswer(self.request.prompt, decision, transport)
+            output = self.output(answer)
+        except BaseException as error:
+            await run.on_chain_error(error)
+            raise
+        await run.on_chain_end(output)
+        return output
 
     def stream(
         self, owner: Runnable[Any, Any], input: Any, config: RunnableConfig
-    ) -> Iterator[Any]:
+    ) -> Generator[Any, None, None]:
         """Yield the caller's chunks; an abandoned stream ends the model's run before its own."""
-        sources: list[Iterator[Any]] = []
-
-        def transform(_: Iterator[Any], run_manager: Any, config: RunnableConfig) -> Iterator[Any]:
-            sources.append(self._source(config))
-            yield from sources[0]
-
-        outer = owner._transform_stream_with_config(iter([input]), transform, config)
+        manager = get_callback_manager_for_config(config)
+        run = manager.on_chain_start(None, input, **_identity(owner, config))
+        shown: list[Any] = []
         try:
-            for chunk in outer:  # noqa: UP028 - `yield from` would close `outer` first
-                yield chunk
-        finally:
-            for generator in [*sources, outer]:
-                cast("Any", generator).close()
+            with closing(self._source(patch_config(config, callbacks=run.get_child()))) as source:
+                for chunk in _tapped(run, source):
+                    yield chunk
+                    shown.append(chunk)
+        except GeneratorExit:
+            run.on_chain_end(_merged(run, shown))
+            raise
+        except BaseException as error:
+            run.on_chain_error(error)
+            raise
+        run.on_chain_end(_merged(run, shown))
 
     async def astream(
         self, owner: Runnable[Any, Any], input: Any, config: RunnableConfig
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncGenerator[Any, None]:
         """Yield the caller's chunks without blocking."""
-        sources: list[AsyncIterator[Any]] = []
-
-        async def transform(
-            _: AsyncIterator[Any], run_manager: Any, config: RunnableConfig
-        ) -> AsyncIterator[Any]:
-            sources.append(self._asource(config))
-            async for chunk in sources[0]:
-                yield chunk
-
-        outer = owner._atransform_stream_with_config(_once(input), transform, config)
+        manager = get_async_callback_manager_for_config(config)
+        run = await manager.on_chain_start(None, input, **_identity(owner, config))
+        shown: list[Any] = []
         try:
-            async for chunk in outer:
-                yield chunk
-        finally:
-            for generator in [*sources, outer]:
-                await cast("Any", generator).aclose()
+            child = patch_config(config, callbacks=run.get_child())
+            async with aclosing(self._asource(child)) as source:
+                async for chunk in _atapped(run, source):
+                    yield chunk
+                    shown.append(chunk)
+        except GeneratorExit:
+            await run.on_chain_end(_merged(run, shown))
+            raise
+        except BaseException as error:
+            await run.on_chain_error(error)
+            raise
+        await run.on_chain_end(_merged(run, shown))
 
-    def _source(self, config: RunnableConfig) -> Iterator[Any]:
+    def _source(self, config: RunnableConfig) -> Generator[Any, None, None]:
         decision = self.router.decide(self.request.prompt, self.request.force)
         chunks = self.chunks()
         transport = self.transport(config)
         for item in self.router.stream(self.request.prompt, decision, transport):
             yield from chunks.take(item)
 
-    async def _asource(self, config: RunnableConfig) -> AsyncIterator[Any]:
+    async def _asource(self, config: RunnableConfig) -> AsyncGenerator[Any, None]:
         decision = await self.router.adecide(self.request.prompt, self.request.force)
         chunks = self.chunks()
         transport = self.transport(config)
         items = self.router.astream(self.request.prompt, decision, transport)
-        async with aclosing(cast("Any", items)):
+        async with aclosing(items):
             async for item in items:
                 for chunk in chunks.take(item):
                     yield chunk
 
 
-def _child(config: RunnableConfig, run_manager: Any) -> RunnableConfig:
-    return patch_config(config, callbacks=run_manager.get_child())
+def _identity(owner: Runnable[Any, Any], config: RunnableConfig) -> dict[str, Any]:
+    name = config.get("run_name") or owner.get_name()
+    return {"name": name, "run_id": config.pop("run_id", None)}
 
 
-async def _once(value: Any) -> AsyncIterator[Any]:
-    yield value
+def _tapped(run: CallbackManagerForChainRun, source: Iterator[Any]) -> Iterator[Any]:
+    """Let a handler that streams events (`astream_events`) see the router's own chunks."""
+    for handler in run.handlers:
+        if isinstance(handler, _StreamingCallbackHandler):
+            return handler.tap_output_iter(run.run_id, source)
+    return source
+
+
+def _atapped(
+    run: AsyncCallbackManagerForChainRun, source: AsyncIterator[Any]
+) -> AsyncIterator[Any]:
+    for handler in run.handlers:
+        if isinstance(handler, _StreamingCallbackHandler):
+            return handler.tap_output_aiter(run.run_id, source)
+    return source
+
+
+def _merged(
+    run: CallbackManagerForChainRun | AsyncCallbackManagerForChainRun, shown: list[Any]
+) -> Any:
+    """Return what the chunks add up to, for whoever traces the run."""
+    if not shown or not run.handlers:
+        return None
+    if all(isinstance(chunk, AIMessageChunk) for chunk in shown):
+        return add_ai_message_chunks(*shown)
+    return shown[-1]

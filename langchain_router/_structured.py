@@ -116,7 +116,7 @@ class StructuredRouter(Runnable[LanguageModelInput, Any]):
             yield self.invoke(input, config, stop=stop, **kwargs)
             return
         call = self._make_call(input, stop, kwargs)
-        with closing(cast("Any", call.stream(self, input, self._make_config(config)))) as values:
+        with closing(call.stream(self, input, self._make_config(config))) as values:
             yield from values
 
     async def astream(
@@ -133,7 +133,7 @@ class StructuredRouter(Runnable[LanguageModelInput, Any]):
             return
         call = self._make_call(input, stop, kwargs)
         values = call.astream(self, input, self._make_config(config))
-        async with aclosing(cast("Any", values)):
+        async with aclosing(values):
             async for value in values:
                 yield value
 
@@ -159,7 +159,7 @@ class StructuredTransport:
     def send(self, ask: Ask) -> Reply:
         """Call the asked candidate, then its parser."""
         llm, parser = self._parts(self.model_of(ask.candidate))
-        raw = llm.invoke(list(self.request.messages), self.config, **self.request.kwargs())
+        raw = llm.invoke(self.request.input, self.config, **self.request.kwargs())
         if parser is None:
             return _opaque(ask, raw)
         reply = reply_of(ask, raw)
@@ -171,7 +171,7 @@ class StructuredTransport:
     async def asend(self, ask: Ask) -> Reply:
         """Do the same without blocking."""
         llm, parser = self._parts(self.model_of(ask.candidate))
-        raw = await llm.ainvoke(list(self.request.messages), self.config, **self.request.kwargs())
+        raw = await llm.ainvoke(self.request.input, self.config, **self.request.kwargs())
         if parser is None:
             return _opaque(ask, raw)
         reply = reply_of(ask, raw)
@@ -187,7 +187,7 @@ class StructuredTransport:
         if parser is None:
             yield self._whole(self.send(ask))
             return
-        raw = llm.stream(list(self.request.messages), self.config, **self.request.kwargs())
+        raw = llm.stream(self.request.input, self.config, **self.request.kwargs())
         with closing(cast("Any", raw)):
             yield from parser.transform(map(self._keep, raw), self.config)
 
@@ -198,7 +198,7 @@ class StructuredTransport:
         if parser is None:
             yield self._whole(await self.asend(ask))
             return
-        raw = llm.astream(list(self.request.messages), self.config, **self.request.kwargs())
+        raw = llm.astream(self.request.input, self.config, **self.request.kwargs())
         async with aclosing(cast("Any", raw)):
             kept = (self._keep(chunk) async for chunk in raw)
             async for value in parser.atransform(kept, self.config):

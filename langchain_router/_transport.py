@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from langchain_core.exceptions import ContextOverflowError, ModelError
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import add_ai_message_chunks
+from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from langchain_router._messages import as_chunk
@@ -35,7 +36,8 @@ class Request:
     """What one call asks for.
 
     Attributes:
-        messages: The caller's own.
+        input: The caller's own messages; the chosen model reads them from here without another
+            conversion.
         prompt: The core's view of them.
         force: The candidate that must answer, by name.
         tools: What to bind, with `tool_choice` and `tool_options`.
@@ -43,7 +45,7 @@ class Request:
         params: Further call arguments, handed on as they are.
     """
 
-    messages: Sequence[BaseMessage]
+    input: PromptValue
     prompt: Prompt
     force: str | None = None
     tools: Sequence[BoundTool] = ()
@@ -127,8 +129,8 @@ class ChatTransport:
         """See `is_retryable`."""
         return is_retryable(error)
 
-    def _arguments(self) -> tuple[list[BaseMessage], RunnableConfig]:
-        return list(self.request.messages), self.config
+    def _arguments(self) -> tuple[PromptValue, RunnableConfig]:
+        return self.request.input, self.config
 
 
 def reply_of(ask: Ask, message: AIMessage) -> Reply:

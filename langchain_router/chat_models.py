@@ -206,7 +206,7 @@ class ChatRouter(BaseChatModel):
             yield as_chunk(self.invoke(input, config, stop=stop, **kwargs))
             return
         call = self._call(self._request(input, stop, kwargs))
-        with closing(cast("Any", call.stream(self, input, self._config(config)))) as chunks:
+        with closing(call.stream(self, input, self._config(config))) as chunks:
             yield from chunks
 
     async def astream(
@@ -267,7 +267,7 @@ class ChatRouter(BaseChatModel):
 
         def events(method: str, config: RunnableConfig) -> Any:
             options = {"version": "v3", **request.kwargs()}
-            return getattr(model, method)(list(request.messages), config, **options)
+            return getattr(model, method)(request.input, config, **options)
 
         return events
 
@@ -417,10 +417,11 @@ class ChatRouter(BaseChatModel):
         tools, choice = choose_tools(view_tools(params.pop("tools", None) or ()), choice)
         names = _TOOL_OPTIONS if tools else ()
         options = {name: params.pop(name) for name in names if name in params}
-        messages = self._convert_input(input).to_messages()
+        value = self._convert_input(input)
+        messages = value.to_messages()
         must_call = choice not in (None, "auto")
         return Request(
-            messages=messages,
+            input=value,
             prompt=read_prompt(
                 messages,
                 tools,

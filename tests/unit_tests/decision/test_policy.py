@@ -45,7 +45,7 @@ def test_the_lowest_known_cost_wins_among_the_eligible() -> None:
         (candidate("c"), estimate("c", 0.9)),
     ]
     order, reason = Policy().order(allowed)
-    assert [c.name for c, _ in order][0] == "b"
+    assert order[0][0].name == "b"
     assert "0.01 USD" in reason
 
 

@@ -1,0 +1,1 @@
+"""Runnable examples: the demo, numbered scripts, benchmarks."""
