@@ -10,16 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from llama_index.core.base.llms.types import (
-    AudioBlock,
     ChatMessage,
     ChatResponse,
     CompletionResponse,
-    DocumentBlock,
-    ImageBlock,
     MessageRole,
-    TextBlock,
-    ToolCallBlock,
-    VideoBlock,
 )
 
 from shared_core.tokens import estimate_tokens
@@ -39,12 +33,13 @@ _ROLES: Mapping[MessageRole, Literal["system", "user", "assistant", "tool"]] = {
     MessageRole.FUNCTION: "tool",
 }
 
-_MODALITIES: Mapping[type, Modality] = {
-    ImageBlock: "image",
-    AudioBlock: "audio",
-    VideoBlock: "video",
-    DocumentBlock: "pdf",
+_MODALITIES: Mapping[str, Modality] = {
+    "image": "image",
+    "audio": "audio",
+    "video": "video",
+    "document": "pdf",
 }
+"""By `block_type`: the classes differ between the versions of LlamaIndex."""
 
 _TOKENS_PER_MESSAGE = 4
 """Role and separators, as in OpenAI's chat format."""
@@ -73,12 +68,13 @@ def read_prompt(
             author = message.additional_kwargs.get(STAMP, {}).get("candidate")
         texts = []
         for block in message.blocks:
-            if isinstance(block, TextBlock):
-                texts.append(block.text)
-            elif isinstance(block, ToolCallBlock):
-                tokens += estimate_tokens(str(block.tool_kwargs))
-            elif type(block) in _MODALITIES:
-                modalities.append(_MODALITIES[type(block)])
+            kind = getattr(block, "block_type", "")
+            if kind == "text":
+                texts.append(getattr(block, "text", ""))
+            elif kind == "tool_call":
+                tokens += estimate_tokens(str(getattr(block, "tool_kwargs", "")))
+            elif kind in _MODALITIES:
+                modalities.append(_MODALITIES[kind])
         turns.append(Turn(role, "\n".join(texts)))
         tokens += estimate_tokens(turns[-1].text)
     return Prompt(

@@ -14,7 +14,6 @@ from typing import Any, Literal
 from llama_index.core.base.llms.types import (
     ChatResponse,
     CompletionResponse,
-    TextBlock,
 )
 from llama_index.core.llms.llm import LLM
 
@@ -111,7 +110,7 @@ class LLMTransport:
         """Tell whether the response shows anything: text, a tool call, structured output."""
         if isinstance(chunk, ChatResponse):
             blocks = chunk.message.blocks
-            return bool(chunk.delta) or any(not isinstance(b, TextBlock) or b.text for b in blocks)
+            return bool(chunk.delta) or any(getattr(b, "text", True) for b in blocks)
         return not isinstance(chunk, CompletionResponse) or bool(chunk.delta or chunk.text)
 
     def is_retryable(self, error: Exception) -> bool:

@@ -30,6 +30,7 @@ from langchain_router import ChatRouter
 from llamaindex_router import RouterLLM
 
 RESULTS = Path(__file__).parent / "results" / "overhead.json"
+PAGE = Path(__file__).parent / "README.md"
 WORDS = ["four ", "words ", "at ", "once"]
 QUESTION = "What is the capital of France?"
 HISTORY_TURNS = 100
@@ -71,14 +72,18 @@ class InstantLLM(CustomLLM):
 
     @property
     def metadata(self) -> LLMMetadata:
+        """A window that fits every history here."""
         return LLMMetadata(context_window=100_000)
 
     @llm_completion_callback()
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        """Answer whole."""
         return CompletionResponse(text="".join(WORDS))
 
     @llm_completion_callback()
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
+        """Answer word by word."""
+
         def grow() -> Iterator[CompletionResponse]:
             for end in range(1, len(WORDS) + 1):
                 yield CompletionResponse(text="".join(WORDS[:end]), delta=WORDS[end - 1])
@@ -135,7 +140,7 @@ async def _milliseconds(work: Work) -> float:
 
 
 async def compare(bare: Work, routed: Work, pairs: int) -> dict[str, Any]:
-    """Time both in turn; return medians in ms and their ratio, with the middle half of the pairs."""
+    """Time both in turn; return medians in ms and their ratio, and the middle half of each."""
     samples = []
     for pair in range(pairs + 10):
         times = (await _milliseconds(bare), await _milliseconds(routed))
@@ -189,6 +194,13 @@ def table(rows: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def with_table(page: str, drawn: str) -> str:
+    """Return the page with the table in its place."""
+    start, end = "<!-- table: overhead -->\n", "<!-- end -->"
+    before, _, rest = page.partition(start)
+    return f"{before}{start}{drawn}\n{end}{rest.partition(end)[2]}"
+
+
 def main() -> None:
     """Measure, write the JSON file, print the table."""
     parser = argparse.ArgumentParser(
@@ -213,6 +225,8 @@ def main() -> None:
         + "\n"
     )
     print(table(rows))
+    if arguments.out == RESULTS:
+        PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), table(rows)), encoding="utf-8")
 
 
 if __name__ == "__main__":

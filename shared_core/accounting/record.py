@@ -31,7 +31,9 @@ def make_entry(
     attempts = tuple(_attempt(reply, candidates[reply.candidate]) for reply in replies)
     reason = decision.reason
     if answered_by != decision.candidate:
-        reason = f"{answered_by} stepped in for {decision.candidate}, which failed; {reason}"
+        failed = {attempt.candidate for attempt in attempts if attempt.outcome == "failed"}
+        why = "which failed" if decision.candidate in failed else "by the strategy's choice"
+        reason = f"{answered_by} stepped in for {decision.candidate}, {why}; {reason}"
     return Entry(
         decision_id=decision.id,
         candidate=answered_by,

@@ -129,10 +129,10 @@ class Policy:
         name, delta = chosen[0].name, self.delta()
         if allowed == 1:
             return f"{name} is the only candidate allowed"
-        quality = f"predicted quality {best[1].quality:.2f} ({best[0].name})"
+        quality = f"predicted quality, {best[1].quality:.2f}"
         if len(eligible) == 1:
             return f"no other candidate is within {delta:.2f} of {name}'s {quality}"
-        within = f"of the {len(eligible)} within {delta:.2f} of the best {quality}"
+        within = f"of the {len(eligible)} within {delta:.2f} of the best {quality} ({best[0].name})"
         if self.prefer_local and chosen[0].local:
             return f"{name} runs locally and is one {within}"
         objective = self._objective(chosen[1])

@@ -79,7 +79,7 @@ def test_local_first_only_if_eligible() -> None:
 
 def test_the_reason_names_the_only_one_good_enough() -> None:
     _, reason = Policy().order(contenders(a=0.2, b=0.9))
-    assert reason == "no other candidate is within 0.05 of b's predicted quality 0.90 (b)"
+    assert reason == "no other candidate is within 0.05 of b's predicted quality, 0.90"
 
 
 @pytest.mark.parametrize(
