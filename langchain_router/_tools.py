@@ -16,7 +16,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable, RunnableBinding
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-__all__ = ["BoundTool", "bind_tools", "choose_tools", "view_tools"]
+__all__ = ["BoundTool", "BoundTools", "bind_tools", "choose_tools"]
 
 _NAMED_ONLY = ("strict", "parallel_tool_calls")
 """Options that a `bind_tools` which does not name them would hand to its provider unread."""
@@ -37,12 +37,37 @@ class BoundTool(dict[str, Any]):
         self.source = source
 
 
-def view_tools(tools: Iterable[Any]) -> list[BoundTool]:
-    """Return each tool as a `BoundTool`."""
-    return [tool if isinstance(tool, BoundTool) else BoundTool(tool) for tool in tools]
+class BoundTools(list[BoundTool]):
+    """Tools that are bound together, with what each model made of them.
+
+    A model converts its tools every time it binds them, which takes longer than routing; a binding
+    is used for many calls and remembers each model's.
+    """
+
+    def __init__(self, tools: Iterable[Any] = ()) -> None:
+        """Convert each tool that is no `BoundTool` yet."""
+        super().__init__(t if isinstance(t, BoundTool) else BoundTool(t) for t in tools)
+        self._bound: dict[Any, tuple[Any, Runnable[Any, Any]]] = {}
+
+    def bound_to(
+        self, model: Runnable[Any, Any], choice: str | None, options: Mapping[str, Any]
+    ) -> Runnable[Any, Any]:
+        """Return the model with these tools bound its own way; see `bind_tools`."""
+        if options:
+            return bind_tools(model, self, choice, options)
+        key = (id(model), choice)
+        known, bound = self._bound.get(key) or (None, model)
+        if known is not model:  # an id may be used again
+            bound = bind_tools(model, self, choice, options)
+            self._bound[key] = (model, bound)
+        return bound
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Leave out what models made of them."""
+        return type(self), (list(self),)
 
 
-def choose_tools(tools: Sequence[BoundTool], choice: Any) -> tuple[Sequence[BoundTool], str | None]:
+def choose_tools(tools: BoundTools, choice: Any) -> tuple[BoundTools, str | None]:
     """Return the tools to send and the choice, in the only forms that mean the same everywhere.
 
     Those are None (the provider's default), "auto", "any" and a tool's bare name. "none" sends no
@@ -52,7 +77,7 @@ def choose_tools(tools: Sequence[BoundTool], choice: Any) -> tuple[Sequence[Boun
         named = choice.get("function") if choice.get("type") == "function" else choice
         choice = (named or {}).get("name") or choice.get("type")
     if choice == "none":
-        return (), None
+        return BoundTools(), None
     if choice is True or choice == "required":
         choice = "any"
     return tools, choice or None

@@ -12,7 +12,6 @@ from collections.abc import (
     Generator,
     Iterable,
     Mapping,
-    Sequence,
 )
 from contextlib import aclosing, closing
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from langchain_router._messages import as_chunk
-from langchain_router._tools import BoundTool, bind_tools
+from langchain_router._tools import BoundTools
 from shared_core.types import Ask, Prompt, Reply, Usage
 
 __all__ = ["ChatTransport", "Request", "is_retryable", "reply_of"]
@@ -48,7 +47,7 @@ class Request:
     input: PromptValue
     prompt: Prompt
     force: str | None = None
-    tools: Sequence[BoundTool] = ()
+    tools: BoundTools = field(default_factory=BoundTools)
     tool_choice: str | None = None
     tool_options: Mapping[str, Any] = field(default_factory=dict)
     stop: list[str] | None = None
@@ -62,7 +61,7 @@ class Request:
         """Return the model with this request's tools bound its own way."""
         if not self.tools:
             return model
-        return bind_tools(model, self.tools, self.tool_choice, self.tool_options)
+        return self.tools.bound_to(model, self.tool_choice, self.tool_options)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from langchain_router._structured import (
     StructuredRouter,
     StructuredTransport,
 )
-from langchain_router._tools import choose_tools, view_tools
+from langchain_router._tools import BoundTools, choose_tools
 from langchain_router._transport import ChatTransport, Request
 from shared_core.decision.candidates import prepare_candidates
 from shared_core.decision.policy import Policy
@@ -335,7 +335,7 @@ class ChatRouter(BaseChatModel):
         """
         if tool_choice is not None:
             kwargs["tool_choice"] = tool_choice
-        return self.bind(tools=view_tools(tools), **kwargs)
+        return self.bind(tools=BoundTools(tools), **kwargs)
 
     def with_structured_output(
         self, schema: Any = None, *, include_raw: bool = False, **kwargs: Any
@@ -399,7 +399,7 @@ class ChatRouter(BaseChatModel):
         self, messages: list[BaseMessage], tools: Sequence[Any] | None = None
     ) -> int:
         """Return the estimated tokens of messages and tools."""
-        return read_prompt(messages, view_tools(tools or ())).tokens
+        return read_prompt(messages, BoundTools(tools or ())).tokens
 
     # --- inside ---
 
@@ -414,7 +414,9 @@ class ChatRouter(BaseChatModel):
         params.update(kwargs)
         force = params.pop("model", None)
         choice = params.pop("tool_choice", None)
-        tools, choice = choose_tools(view_tools(params.pop("tools", None) or ()), choice)
+        given = params.pop("tools", None) or ()
+        tools = given if isinstance(given, BoundTools) else BoundTools(given)
+        tools, choice = choose_tools(tools, choice)
         names = _TOOL_OPTIONS if tools else ()
         options = {name: params.pop(name) for name in names if name in params}
         value = self._convert_input(input)

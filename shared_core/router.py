@@ -19,7 +19,7 @@ from shared_core.accounting.rates import with_rates
 from shared_core.accounting.record import make_entry
 from shared_core.decision.capabilities import missing_capability
 from shared_core.decision.policy import Contender, Policy, broken_constraint
-from shared_core.errors import NoCandidateError, UnknownCandidateError
+from shared_core.errors import ConfigurationError, NoCandidateError, UnknownCandidateError
 from shared_core.execution import drivers
 from shared_core.execution.run import Run, Transport
 from shared_core.prediction.base import Predictor
@@ -57,7 +57,23 @@ class Router:
     new_id: Callable[[], str] = _new_id
 
     def __post_init__(self) -> None:
-        """Refuse a policy that cannot decide."""
+        """Refuse parts that cannot do their work.
+
+        Raises:
+            ConfigurationError: A part is of the wrong kind.
+            NotCalibratedError: The policy needs a calibration.
+        """
+        for name, wanted in (("predictor", "predict"), ("strategy", "steps")):
+            if not callable(getattr(getattr(self, name), wanted, None)):
+                raise ConfigurationError(
+                    f"{name} must have a method {wanted!r}, not be {getattr(self, name)!r}"
+                )
+        if not isinstance(self.policy, Policy):
+            raise ConfigurationError(f"policy must be a Policy(...), not {self.policy!r}")
+        if self.max_retries is not None and (
+            not isinstance(self.max_retries, int) or self.max_retries < 0
+        ):
+            raise ConfigurationError(f"max_retries must be 0 or more, not {self.max_retries!r}")
         self.policy.delta()
 
     def __getitem__(self, name: str) -> Candidate:

@@ -9,7 +9,14 @@ from typing import Any
 
 import pytest
 
-from shared_core import NoCandidateError, NotCalibratedError, Policy, Router, UnknownCandidateError
+from shared_core import (
+    ConfigurationError,
+    NoCandidateError,
+    NotCalibratedError,
+    Policy,
+    Router,
+    UnknownCandidateError,
+)
 from shared_core.decision.candidates import prepare_candidates
 from shared_core.types import Candidate, Reply, Usage
 from tests.fakes.core import FakeTransport, FixedPredictor, candidate, prompt
@@ -91,6 +98,19 @@ def test_a_policy_that_cannot_decide_is_refused_at_once() -> None:
         router(policy=Policy(strong_share=0.5))
     with pytest.raises(NotCalibratedError):
         router().with_policy(Policy(strong_share=0.5))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"policy": "cheap"}, "policy must be a Policy"),
+        ({"strategy": "single"}, "strategy must have a method 'steps'"),
+        ({"max_retries": -1}, "max_retries must be 0 or more"),
+    ],
+)
+def test_parts_of_the_wrong_kind_are_refused(wrong: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        router(**wrong)
 
 
 class Counting(FakeTransport):
