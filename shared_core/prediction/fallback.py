@@ -1,7 +1,7 @@
 """The honest fallback: the surface of the prompt against declared strengths.
 
-It needs no training data, no download and no encoder, and it knows little: it orders prompts about
-as well as their length does. It is there so that a router works before anything has been learned.
+It needs no training data, no download and no encoder, and it knows little: it orders prompts no
+better than their length does. It is there so that a router works before anything has been learned.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shared_core.prediction.surface import difficulty, output_tokens, quality, surface_features
+from shared_core.prediction.surface import OUTPUT_TOKENS, difficulty, quality, surface_features
 from shared_core.types import Candidate, Estimate, Prompt
 
 __all__ = ["FallbackPredictor"]
@@ -19,7 +19,7 @@ __all__ = ["FallbackPredictor"]
 class FallbackPredictor:
     """Predicts quality from a prompt's surface and each candidate's declared strength.
 
-    The interval is wide (98 % of what was measured lies within it) because the estimate is poor.
+    The interval is wide (96 % of what was measured lies within it) because the estimate is poor.
 
     Attributes:
         name: What decisions call it.
@@ -32,8 +32,7 @@ class FallbackPredictor:
     def predict(self, prompt: Prompt, candidates: Sequence[Candidate]) -> Sequence[Estimate]:
         """See `Predictor.predict`."""
         hardness = difficulty(surface_features(prompt.text))
-        tokens = round(output_tokens(hardness))
         return [
-            Estimate(c.name, *quality(hardness, c.strength or 0.0), output_tokens=tokens)
+            Estimate(c.name, *quality(hardness, c.strength or 0.0), output_tokens=OUTPUT_TOKENS)
             for c in candidates
         ]

@@ -94,4 +94,5 @@ def test_every_candidate_gets_an_estimate_with_tokens() -> None:
     hard = FallbackPredictor().predict(prompt(PROOF), prepared)
     assert [e.candidate for e in easy] == ["a", "b"]
     assert all(0 < e.quality_low < e.quality < e.quality_high < 1 for e in [*easy, *hard])
-    assert (easy[0].output_tokens or 0) < (hard[0].output_tokens or 0)
+    assert all(e.output_tokens == 200 for e in [*easy, *hard])
+    assert easy[1].quality - easy[0].quality < hard[1].quality - hard[0].quality
