@@ -206,12 +206,12 @@ def _chunks(message: AIMessage, turn: Turn) -> Iterator[ChatGenerationChunk]:
 def _message_chunks(message: AIMessage, turn: Turn) -> Iterator[AIMessageChunk]:
     """Contents, then tool calls, then one chunk with usage and metadata."""
     for content in _contents(message, turn):
-        yield AIMessageChunk(content)
+        yield AIMessageChunk(content=content)
     for index, tool_call in enumerate(message.tool_calls):
         for chunk in _tool_call_chunks(index, tool_call):
-            yield AIMessageChunk("", tool_call_chunks=[chunk])
+            yield AIMessageChunk(content="", tool_call_chunks=[chunk])
     yield AIMessageChunk(
-        "" if isinstance(message.content, str) else [],
+        content="" if isinstance(message.content, str) else [],
         additional_kwargs=message.additional_kwargs,
         usage_metadata=message.usage_metadata,
         response_metadata=message.response_metadata,

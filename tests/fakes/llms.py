@@ -233,8 +233,8 @@ class ScriptedLLM(_Scripted, FunctionCallingLLM):
         self.bound.append(list(tools))
         messages = chat_history if chat_history is not None else []
         if user_msg:
-            is_text = isinstance(user_msg, str)
-            messages.append(ChatMessage(content=user_msg) if is_text else user_msg)
+            asked = ChatMessage(content=user_msg) if isinstance(user_msg, str) else user_msg
+            messages.append(asked)
         choice: Any = tool_choice or ("required" if tool_required else "auto")
         if isinstance(choice, str) and choice not in ("auto", "required", "none"):
             choice = {"type": "function", "function": {"name": choice}}
@@ -435,7 +435,8 @@ def _parts(response: ChatResponse, turn: Turn) -> Iterator[ChatResponse]:
 def _part(blocks: list[Any], response: ChatResponse, delta: str = "") -> ChatResponse:
     message = ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks)
     _repeat_tool_calls(message)
-    return ChatResponse(message=message, delta=delta, raw={"model": response.raw["model"]})
+    raw = {**(response.raw or {}), "usage": None}
+    return ChatResponse(message=message, delta=delta, raw=raw)
 
 
 def _half(call: ToolCallBlock) -> ToolCallBlock:

@@ -215,17 +215,18 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _send_stream(self, events: list[Body], fault: Fault) -> None:
-        if fault.kind in ("reset", "hang") and not fault.after:
-            return self._strike(fault)
-        head = {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"}
-        self._send_head(200, head)
-        for index, event in enumerate(events):
-            if fault.kind != "slow" and index == fault.after:
-                return self._strike(fault)
+        faulty = fault.kind != "slow" and fault.after < len(events)
+        if fault.after or fault.kind not in ("reset", "hang"):
+            head = {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"}
+            self._send_head(200, head)
+        for index, event in enumerate(events[: fault.after] if faulty else events):
             self._wait(fault.between_s if index else 0.0)
             self._send_chunk(f"data: {json.dumps(event)}\n\n")
-        self._send_chunk("data: [DONE]\n\n")
-        self._send_chunk("")
+        if faulty:
+            self._strike(fault)
+        else:
+            self._send_chunk("data: [DONE]\n\n")
+            self._send_chunk("")
 
     def _send_chunk(self, text: str) -> None:
         """Sends one chunk of a chunked body; an empty one ends it."""

@@ -137,8 +137,8 @@ def message_text(message: Mapping[str, Any]) -> str:
 def prompt_tokens(messages: Sequence[Mapping[str, Any]]) -> int:
     """Tokens of a prompt: the words of all texts, and `MEDIA_TOKENS` for each other part."""
     texts = sum(words(message_text(message)) for message in messages)
-    others = sum(part.get("type") != "text" for message in messages for part in parts(message))
-    return texts + others * MEDIA_TOKENS
+    kinds = [part.get("type") for message in messages for part in parts(message)]
+    return texts + (len(kinds) - kinds.count("text")) * MEDIA_TOKENS
 
 
 def fill(schema: Mapping[str, Any], prompt: str = "") -> Any:

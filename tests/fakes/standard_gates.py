@@ -87,8 +87,6 @@ class StandardGates:
     structured_method: ClassVar[Literal["function_calling", "json_schema", "json_mode"] | None] = (
         None
     )
-    chat_model_class: type[BaseChatModel]
-    chat_model_params: dict[str, Any]
 
     @pytest.fixture(scope="class", autouse=True)
     @classmethod
@@ -102,6 +100,14 @@ class StandardGates:
     def _downloads(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(suite, "httpx", SimpleNamespace(get=_download))
         monkeypatch.setenv("LANGCHAIN_TESTS_USER_AGENT", "tests")
+
+    @property
+    def chat_model_class(self) -> type[BaseChatModel]:
+        raise NotImplementedError
+
+    @property
+    def chat_model_params(self) -> dict[str, Any]:
+        raise NotImplementedError
 
     @property
     def structured_output_kwargs(self) -> dict[str, Any]:

@@ -1,0 +1,299 @@
+"""Runs, usage, records, streams: items of the contract by their numbers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from langchain_core.caches import InMemoryCache
+from langchain_core.callbacks import get_usage_metadata_callback
+from langchain_core.globals import set_llm_cache
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessageChunk, HumanMessage
+from langchain_core.rate_limiters import InMemoryRateLimiter
+from langgraph.graph import END, START, MessagesState, StateGraph
+
+from langchain_router import Candidate, ChatRouter
+from shared_core import UnknownCandidateError
+from tests.fakes.chat_models import ScriptedChat, ScriptedChatWithoutStream
+from tests.integration_tests.langchain.forms import FORMS, Form, Runs, ainvoke, invoke, router
+
+QUESTION = "What is the capital of France?"
+KEYS = {
+    "decision_id", "candidate", "reason", "calibrated", "attempts", "cost_usd", "energy_wh"
+}  # fmt: skip
+
+every_form = pytest.mark.parametrize("form", FORMS)
+
+
+def test_01_it_is_a_chat_model() -> None:
+    assert isinstance(router(), BaseChatModel)
+
+
+@every_form
+def test_02_one_decision_per_call(form: Form) -> None:
+    made: list[Any] = []
+
+    class Counted(type(router().predictor)):  # type: ignore[misc]
+        def predict(self, *args: Any) -> Any:
+            made.append(args)
+            return super().predict(*args)
+
+    llm = router(predictor=Counted())
+    form(llm, QUESTION)
+    assert len(made) == 1
+    form(llm.bind_tools([{"name": "f", "description": "f", "parameters": {}}]), QUESTION)
+    assert len(made) == 2
+
+
+@every_form
+def test_03_04_05_one_model_run_below_the_routers(form: Form) -> None:
+    runs, run_id = Runs(), uuid4()
+    config = {
+        "callbacks": [runs],
+        "run_id": run_id,
+        "run_name": "mine",
+        "tags": ["t"],
+        "metadata": {"user": "u"},
+    }
+    small = ScriptedChat(model_name="small", tags=["own"])
+    form(router(small), QUESTION, config)
+    (chain,), (model,) = runs.of("chain"), runs.of("model")
+    assert chain["name"] == "mine"
+    assert model["parent"] == run_id
+    assert chain["parent"] is None
+    for run in (chain, model):
+        assert "t" in run["tags"]
+        assert run["metadata"]["user"] == "u"
+    assert "own" in model["tags"]
+    assert model["metadata"]["ls_model_name"] == "small"
+    assert model["metadata"]["ls_provider"] == "scripted"
+    assert runs.ended == [("model", "end"), ("chain", "end")]
+
+
+def test_04_without_a_name_the_run_is_the_routers() -> None:
+    runs = Runs()
+    router().invoke(QUESTION, {"callbacks": [runs]})
+    assert [run["name"] for run in runs.of("chain")] == ["ChatRouter"]
+
+
+@every_form
+def test_06_usage_is_counted_once_under_the_models_name(form: Form) -> None:
+    with get_usage_metadata_callback() as bare:
+        form(ScriptedChat(model_name="small"), QUESTION)
+    with get_usage_metadata_callback() as routed:
+        form(router(), QUESTION)
+    assert routed.usage_metadata == bare.usage_metadata
+    assert set(routed.usage_metadata) == {"small"}
+
+
+@every_form
+def test_07_08_the_models_metadata_is_untouched_and_the_record_is_there_once(form: Form) -> None:
+    bare, routed = form(ScriptedChat(model_name="small"), QUESTION), form(router(), QUESTION)
+    record = routed.response_metadata["router"]
+    assert set(record) == KEYS
+    assert json.loads(json.dumps(record)) == record
+    assert record["attempts"] == [{"candidate": "small", "outcome": "answered"}]
+    rest = {k: v for k, v in routed.response_metadata.items() if k != "router"}
+    assert rest == bare.response_metadata
+    assert rest["model_name"] == "small"
+    assert routed.content == bare.content
+    assert routed.usage_metadata == bare.usage_metadata
+
+
+def test_08_exactly_one_chunk_carries_the_record() -> None:
+    chunks = list(router().stream(QUESTION))
+    bare = list(ScriptedChat(model_name="small").stream(QUESTION))
+    assert len(chunks) == len(bare)
+    assert ["router" in chunk.response_metadata for chunk in chunks] == [
+        *[False] * (len(chunks) - 1),
+        True,
+    ]
+    assert chunks[-1].chunk_position == "last"
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_09_langgraph_shows_as_many_message_chunks(asynchronous: bool) -> None:
+    async def count(model: BaseChatModel) -> int:
+        async def step(state: MessagesState) -> dict[str, Any]:
+            answer = await model.ainvoke(state["messages"]) if asynchronous else None
+            return {"messages": [answer or model.invoke(state["messages"])]}
+
+        graph = StateGraph(MessagesState).add_node("step", step)
+        graph.add_edge(START, "step").add_edge("step", END)
+        stream = graph.compile().astream(
+            {"messages": [HumanMessage(QUESTION)]}, stream_mode="messages"
+        )
+        return len([item async for item in stream])
+
+    bare = await count(ScriptedChat(model_name="small"))
+    assert bare > 2
+    assert await count(router()) == bare
+
+
+def test_12_a_model_that_cannot_stream_gives_one_last_chunk() -> None:
+    (chunk,) = router(ScriptedChatWithoutStream(model_name="small")).stream(QUESTION)
+    assert isinstance(chunk, AIMessageChunk)
+    assert chunk.chunk_position == "last"
+    assert chunk.response_metadata["router"]["candidate"] == "small"
+
+
+@pytest.mark.parametrize(
+    ("settings", "call"),
+    [
+        ({"disable_streaming": True}, {}),
+        ({"streaming": False}, {}),
+        ({}, {"stream": False}),
+        ({"disable_streaming": "tool_calling"}, {"tools": [{"name": "f", "parameters": {}}]}),
+    ],
+)
+def test_13_streaming_can_be_switched_off_on_the_router(settings: Any, call: Any) -> None:
+    small = ScriptedChat(model_name="small")
+    assert len(list(router(small, **settings).stream(QUESTION, **call))) == 1
+    assert [made.method for made in small.calls] == ["generate"]
+
+
+def test_13_streaming_can_be_switched_off_on_the_candidate() -> None:
+    small = ScriptedChat(model_name="small", disable_streaming=True)
+    assert len(list(router(small).stream(QUESTION))) == 1
+    assert len(list(router().stream(QUESTION))) > 1
+
+
+@pytest.mark.parametrize("form", [invoke, ainvoke])
+def test_13_streaming_true_collects_an_answer_from_a_stream(form: Form) -> None:
+    small = ScriptedChat(model_name="small")
+    message = form(router(small, streaming=True), QUESTION)
+    assert not isinstance(message, AIMessageChunk)
+    assert small.calls[0].method in ("stream", "astream")
+    assert message.response_metadata["router"]["candidate"] == "small"
+
+
+@every_form
+def test_19_model_forces_a_candidate(form: Form) -> None:
+    small, large = ScriptedChat(model_name="small"), ScriptedChat(model_name="large")
+    message = form(router(small, large), QUESTION, model="large")
+    assert message.response_metadata["model_name"] == "large"
+    assert "model" not in large.calls[0].kwargs
+    assert small.calls == []
+    with pytest.raises(UnknownCandidateError, match="'gpt-9'; there are: small, large"):
+        form(router(), QUESTION, model="gpt-9")
+
+
+@every_form
+def test_20_stop_reaches_the_candidate(form: Form) -> None:
+    small = ScriptedChat(model_name="small")
+    form(router(small), QUESTION, stop=["now"])
+    form(router(small, stop=["field"], temperature=0.5), QUESTION)
+    form(router(small), QUESTION)
+    assert [call.kwargs["stop"] for call in small.calls] == [["now"], ["field"], None]
+    assert small.calls[1].kwargs["temperature"] == 0.5
+
+
+def test_21_a_global_cache_never_serves_another_models_answer() -> None:
+    set_llm_cache(InMemoryCache())
+    try:
+        small, large = ScriptedChat(model_name="small"), ScriptedChat(model_name="large")
+        llm = router(small, large)
+        first = llm.invoke(QUESTION)
+        second = llm.invoke(QUESTION)
+        other = llm.invoke(QUESTION, model="large")
+        assert first.content == second.content != other.content
+        assert [len(small.calls), len(large.calls)] == [1, 1]
+        ids = {m.response_metadata["router"]["decision_id"] for m in (first, second, other)}
+        assert len(ids) == 3
+        uncached = ScriptedChat(model_name="uncached", cache=False)
+        llm = router(uncached)
+        llm.invoke(QUESTION)
+        llm.invoke(QUESTION)
+        assert len(uncached.calls) == 2
+    finally:
+        set_llm_cache(None)
+
+
+@every_form
+def test_22_the_candidates_own_limiter_callbacks_and_tags_work(form: Form) -> None:
+    class Counting(InMemoryRateLimiter):
+        acquired = 0
+
+        def acquire(self, *, blocking: bool = True) -> bool:
+            type(self).acquired += 1
+            return True
+
+        async def aacquire(self, *, blocking: bool = True) -> bool:
+            return self.acquire()
+
+    Counting.acquired = 0
+    own = Runs()
+    small = ScriptedChat(model_name="small", rate_limiter=Counting(), callbacks=[own], tags=["own"])
+    form(router(small), QUESTION)
+    assert Counting.acquired == 1
+    assert [run["tags"] for run in own.of("model")] == [["own"]]
+
+
+async def test_28_the_loop_ticks_while_a_candidate_is_slow() -> None:
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0.01)
+            ticks += 1
+
+    ticking = asyncio.create_task(tick())
+    slow = router(ScriptedChat(model_name="small", delay_s=0.3))
+    await slow.ainvoke(QUESTION)
+    assert [chunk async for chunk in slow.astream(QUESTION)]
+    ticking.cancel()
+    assert ticks > 20
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_28_cancelling_closes_the_routers_run(streamed: bool) -> None:
+    runs = Runs()
+    slow = router(ScriptedChat(model_name="small", delay_s=30))
+
+    async def call() -> None:
+        if streamed:
+            async for _ in slow.astream(QUESTION, {"callbacks": [runs]}):
+                pass
+        else:
+            await slow.ainvoke(QUESTION, {"callbacks": [runs]})
+
+    task = asyncio.create_task(call())
+    await asyncio.sleep(0.1)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    assert runs.ended[-1] == ("chain", "error")
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_28_an_abandoned_stream_ends_the_models_run_first() -> None:
+    runs = Runs()
+    stream = router().stream(QUESTION, {"callbacks": [runs]})
+    next(stream)
+    stream.close()
+    assert runs.ended == [("model", "error"), ("chain", "end")]
+    runs = Runs()
+    astream = router().astream(QUESTION, {"callbacks": [runs]})
+    await anext(astream)
+    await astream.aclose()
+    assert runs.ended == [("model", "error"), ("chain", "end")]
+
+
+def test_26_attachments_pass_unchanged_and_the_blind_are_refused() -> None:
+    image = {"type": "image", "url": "https://example.org/a.png"}
+    message = HumanMessage([{"type": "text", "text": "What is it?"}, image])
+    small, large = ScriptedChat(model_name="small"), ScriptedChat(model_name="large")
+    llm = ChatRouter(
+        [Candidate("small", small, capabilities={"image_inputs": False}), Candidate("large", large)]
+    )
+    decision = llm.explain([message])
+    assert [(r.candidate, r.reason) for r in decision.refusals] == [("small", "cannot read images")]
+    llm.invoke([message])
+    assert small.calls == []
+    assert large.calls[0].messages[0].content == message.content
