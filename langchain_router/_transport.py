@@ -25,6 +25,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 
 from langchain_router._messages import as_chunk
 from langchain_router._tools import BoundTools
+from shared_core.execution.failures import may_pass
 from shared_core.types import Ask, Prompt, Reply, Usage
 
 __all__ = ["ChatTransport", "Request", "is_retryable", "reply_of"]
@@ -144,8 +145,8 @@ def is_retryable(error: Exception) -> bool:
 
     LangChain's provider packages raise one typed tree and mark what may pass (rate limits, server
     errors, timeouts, lost connections); besides those, a prompt too long for one model may fit
-    another, and the operating system's own connection errors count. Nothing else does.
+    another. Packages that do not raise it yet are told by `may_pass`.
     """
     if isinstance(error, ModelError):
         return error.is_retryable or isinstance(error, ContextOverflowError)
-    return isinstance(error, (ConnectionError, TimeoutError))
+    return may_pass(error)

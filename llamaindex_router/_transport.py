@@ -18,29 +18,12 @@ from llama_index.core.base.llms.types import (
 from llama_index.core.llms.llm import LLM
 
 from llamaindex_router._messages import stamp, text_of, usage_of
+from shared_core.execution.failures import may_pass
 from shared_core.types import Ask, Decision, Prompt, Reply
 
-__all__ = ["LLMTransport", "Method", "Request", "is_retryable"]
+__all__ = ["LLMTransport", "Method", "Request"]
 
 Method = Literal["chat", "complete", "chat_with_tools", "structured_predict"]
-
-_RETRYABLE_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
-"""HTTP: timeout, conflict, too early, rate limit, server errors, overloaded (Anthropic)."""
-
-_RETRYABLE_NAMES = frozenset(
-    {
-        "APIConnectionError",
-        "APITimeoutError",
-        "ConnectError",
-        "InternalServerError",
-        "OverloadedError",
-        "RateLimitError",
-        "ServiceUnavailableError",
-        "TimeoutException",
-        "TransportError",
-    }
-)
-"""Class names of the same conditions in the vendors' SDKs (openai, anthropic, httpx, …)."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +97,8 @@ class LLMTransport:
         return not isinstance(chunk, CompletionResponse) or bool(chunk.delta or chunk.text)
 
     def is_retryable(self, error: Exception) -> bool:
-        """See `is_retryable`."""
-        return is_retryable(error)
+        """See `may_pass`: LlamaIndex has no error tree of its own."""
+        return may_pass(error)
 
     def _call(self, prefix: str, ask: Ask) -> Any:
         model = self.model_of(ask.candidate)
@@ -141,18 +124,3 @@ def _reply(ask: Ask, native: Any) -> Reply:
     return Reply(
         ask.candidate, native=native, text=text_of(native), parsed=parsed, usage=usage_of(native)
     )
-
-
-def is_retryable(error: Exception) -> bool:
-    """Tell whether another candidate might succeed where this error was raised.
-
-    LlamaIndex has no error tree of its own: the vendors' SDKs raise theirs. Told by the HTTP
-    status that the error carries, else by the names of its classes, else by the operating
-    system's own connection errors.
-    """
-    status = getattr(error, "status_code", None)
-    if isinstance(status, int):
-        return status in _RETRYABLE_STATUS
-    if isinstance(error, (ConnectionError, TimeoutError)):
-        return True
-    return any(cls.__name__ in _RETRYABLE_NAMES for cls in type(error).__mro__)

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from langchain_openai import ChatOpenAI
 from langchain_tests.integration_tests import ChatModelIntegrationTests
-from langchain_tests.unit_tests import ChatModelUnitTests
 
 from tests.fakes.standard_gates import StandardGates, openai_params
 
@@ -25,18 +23,6 @@ class Bare(StandardGates):
     @property
     def chat_model_params(self) -> dict[str, Any]:
         return {"model": "small", **openai_params(self.server)}
-
-
-class TestUnit(Bare, ChatModelUnitTests):
-    """No call is made; structured output by each method is part of it."""
-
-    @property
-    def init_from_env_params(self) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:
-        return {"OPENAI_API_KEY": "test"}, {"model": "small"}, {"openai_api_key": "test"}
-
-    @pytest.mark.xfail(run=False, reason="its snapshot would have to follow langchain-openai")
-    def test_serdes(self) -> None:
-        """How `ChatOpenAI` serialises says nothing about the server."""
 
 
 class TestDefault(Bare, ChatModelIntegrationTests):

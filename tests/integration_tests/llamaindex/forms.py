@@ -11,9 +11,6 @@ from llama_index.core.prompts import PromptTemplate
 from llama_index.core.tools import FunctionTool
 from pydantic import BaseModel
 
-from llamaindex_router import RouterLLM
-from tests.fakes.llms import ScriptedLLM
-
 QUESTION = "What is the capital of France?"
 
 
@@ -73,10 +70,3 @@ PREFIXES = ("", "a", "stream_", "astream_")
 FORMS = [form(prefix + kind) for kind in KINDS for prefix in PREFIXES]
 RECORDED = FORMS[:12]
 """Forms whose response has a place for the record."""
-
-
-def router(small: Any = None, large: Any = None, **settings: Any) -> RouterLLM:
-    """A router over two scripted LLMs, small and large."""
-    small = ScriptedLLM(model="small") if small is None else small
-    large = ScriptedLLM(model="large") if large is None else large
-    return RouterLLM(candidates={"small": small, "large": large}, **settings)

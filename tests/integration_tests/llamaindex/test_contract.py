@@ -9,13 +9,14 @@ import pickle
 from typing import Any
 
 import pytest
+from llama_index.core.base.llms import types
 from llama_index.core.base.llms.types import ImageBlock, MessageRole, TextBlock
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.llms import ChatMessage
 from llama_index.core.llms.function_calling import FunctionCallingLLM
-from llama_index.core.llms.mock import MockFunctionCallingLLM, MockLLM
+from llama_index.core.llms.mock import MockLLM
 from llama_index.core.prompts import ChatPromptTemplate
 
 from llamaindex_router import Candidate, Policy, RouterLLM, local_only
@@ -25,7 +26,6 @@ from shared_core import (
     NoCandidateError,
     UnknownCandidateError,
 )
-from tests.fakes.llms import ScriptedLLM, ScriptedTextLLM
 from tests.fakes.script import Break
 from tests.integration_tests.llamaindex.forms import (
     FORMS,
@@ -35,8 +35,12 @@ from tests.integration_tests.llamaindex.forms import (
     TOOL,
     City,
     Form,
-    router,
 )
+
+if not hasattr(types, "ToolCallBlock"):
+    pytest.skip("the scripted LLMs need LlamaIndex's tool call blocks", allow_module_level=True)
+
+from tests.fakes.llms import ScriptedLLM, ScriptedTextLLM
 
 KEYS = {
     "decision_id", "candidate", "reason", "calibrated", "attempts", "cost_usd", "energy_wh"
@@ -44,6 +48,13 @@ KEYS = {
 
 every_form = pytest.mark.parametrize("form", FORMS)
 recorded_form = pytest.mark.parametrize("form", RECORDED)
+
+
+def router(small: Any = None, large: Any = None, **settings: Any) -> RouterLLM:
+    """A router over two scripted LLMs, small and large."""
+    small = ScriptedLLM(model="small") if small is None else small
+    large = ScriptedLLM(model="large") if large is None else large
+    return RouterLLM(candidates={"small": small, "large": large}, **settings)
 
 
 class Busy(Exception):
@@ -246,7 +257,7 @@ def test_39_the_system_role_is_the_candidates(method: str) -> None:
 
 
 def test_40_it_pickles_when_the_candidates_do() -> None:
-    llm = RouterLLM({"small": MockLLM(), "large": MockFunctionCallingLLM()})
+    llm = RouterLLM({"small": MockLLM(), "large": MockLLM()})
     twin = pickle.loads(pickle.dumps(llm))  # noqa: S301
     assert twin.complete("Hello").additional_kwargs["router"]["candidate"] == "small"
 
