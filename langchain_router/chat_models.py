@@ -8,10 +8,8 @@ name, and the chosen model keeps its cache, rate limiter, callbacks and streamin
 from __future__ import annotations
 
 import asyncio
-import difflib
 import uuid
-import warnings
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
 from typing import Annotated, Any, cast
 
@@ -37,9 +35,9 @@ from langchain_router._structured import (
 )
 from langchain_router._tools import BoundTools, choose_tools
 from langchain_router._transport import ChatTransport, Request
+from shared_core.arguments import check_arguments
 from shared_core.decision.candidates import prepare_candidates
 from shared_core.decision.policy import Policy
-from shared_core.errors import ConfigurationError
 from shared_core.prediction.base import Predictor
 from shared_core.prediction.fallback import FallbackPredictor
 from shared_core.router import Router
@@ -102,23 +100,10 @@ class ChatRouter(BaseChatModel):
 
     def __init__(self, candidates: Any = None, **kwargs: Any) -> None:
         """Check the arguments, complete the candidates; no model is called."""
-        if candidates is None:
-            raise ConfigurationError(
-                "candidates is missing: give a list of Candidate(name, model), weakest first"
-            )
-        if kwargs.pop("api_key", None) is not None:
-            warnings.warn("api_key is not used: keys belong to the candidates", stacklevel=2)
-        for name in kwargs:
-            if name not in type(self).model_fields:
-                near = difflib.get_close_matches(name, type(self).model_fields, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise ConfigurationError(f"ChatRouter has no argument {name!r}{hint}")
-        for name in _CANDIDATES_OWN:
-            if kwargs.get(name) is not None:
-                raise ConfigurationError(
-                    f"{name} belongs to the candidates: set it on their models, not on the router"
-                )
-        super().__init__(**{"candidates": candidates, **kwargs})
+        known = type(self).model_fields
+        super().__init__(
+            **check_arguments("ChatRouter", candidates, kwargs, known, _CANDIDATES_OWN)
+        )
 
     def model_post_init(self, context: Any, /) -> None:
         """Build the core once all fields are there."""
@@ -222,7 +207,7 @@ class ChatRouter(BaseChatModel):
             yield as_chunk(await self.ainvoke(input, config, stop=stop, **kwargs))
             return
         call = self._call(self._request(input, stop, kwargs))
-        async with aclosing(cast("Any", call.astream(self, input, self._config(config)))) as chunks:
+        async with aclosing(call.astream(self, input, self._config(config))) as chunks:
             async for chunk in chunks:
                 yield chunk
 
@@ -241,7 +226,7 @@ class ChatRouter(BaseChatModel):
             return super().stream_events(input, config, **options)
         request = self._request(input, stop, kwargs)
         decision = self._router.decide(request.prompt, request.force)
-        return self._events_of(request, decision)("stream_events", self._config(config))
+        return self._events("stream_events", request, decision, self._config(config))
 
     def astream_events(
         self,
@@ -260,16 +245,14 @@ class ChatRouter(BaseChatModel):
 
     async def _astream_events_v3(self, request: Request, config: RunnableConfig) -> Any:
         decision = await self._router.adecide(request.prompt, request.force)
-        return await self._events_of(request, decision)("astream_events", config)
+        return await self._events("astream_events", request, decision, config)
 
-    def _events_of(self, request: Request, decision: Decision) -> Callable[..., Any]:
-        model = request.bound(self._router[decision.candidate].model)
-
-        def events(method: str, config: RunnableConfig) -> Any:
-            options = {"version": "v3", **request.kwargs()}
-            return getattr(model, method)(request.input, config, **options)
-
-        return events
+    def _events(
+        self, method: str, request: Request, decision: Decision, config: RunnableConfig
+    ) -> Any:
+        model = request.bound(self._model_of(decision.candidate))
+        options = {"version": "v3", **request.kwargs()}
+        return getattr(model, method)(request.input, config, **options)
 
     def generate(
         self,

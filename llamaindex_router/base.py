@@ -7,8 +7,6 @@ that model's own. Nothing here is decorated with LlamaIndex's callbacks: that wo
 
 from __future__ import annotations
 
-import difflib
-import warnings
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import aclosing, closing
 from typing import Annotated, Any, cast
@@ -32,9 +30,9 @@ from pydantic import BaseModel, Field, PrivateAttr, SkipValidation
 from llamaindex_router._messages import STAMP, copy_messages, read_prompt, stamp
 from llamaindex_router._models import common_metadata, read_capabilities
 from llamaindex_router._transport import LLMTransport, Request
+from shared_core.arguments import check_arguments
 from shared_core.decision.candidates import prepare_candidates
 from shared_core.decision.policy import Policy
-from shared_core.errors import ConfigurationError
 from shared_core.prediction.base import Predictor
 from shared_core.prediction.fallback import FallbackPredictor
 from shared_core.router import Router
@@ -89,22 +87,10 @@ class RouterLLM(FunctionCallingLLM):
 
     def __init__(self, candidates: Any = None, **kwargs: Any) -> None:
         """Check the arguments, complete the candidates; no model is called."""
-        if candidates is None:
-            raise ConfigurationError(
-                "candidates is missing: give a list of Candidate(name, llm), weakest first"
-            )
-        if kwargs.pop("api_key", None) is not None:
-            warnings.warn("api_key is not used: keys belong to the candidates", stacklevel=2)
-        for name in kwargs:
-            if name not in type(self).model_fields:
-                near = difflib.get_close_matches(name, type(self).model_fields, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise ConfigurationError(f"RouterLLM has no argument {name!r}{hint}")
-        if kwargs.get("rate_limiter") is not None:
-            raise ConfigurationError(
-                "rate_limiter belongs to the candidates: set it on their LLMs, not on the router"
-            )
-        super().__init__(**{"candidates": candidates, **kwargs})
+        known = type(self).model_fields
+        super().__init__(
+            **check_arguments("RouterLLM", candidates, kwargs, known, ("rate_limiter",))
+        )
         if "callback_manager" in kwargs:
             self._hand_down_callbacks()
 

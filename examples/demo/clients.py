@@ -1,99 +1,137 @@
-"""The users' own usual clients over the served models: what a router is built from.
+"""The users' own usual clients: a served or a named model in, one client per framework out."""
 
-In: endpoints, weakest first. Out: for each framework, the bare clients by name and a router.
-"""
+import os
+from dataclasses import dataclass, field
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
-
+from langchain_core.language_models import BaseChatModel
 from langchain_openai import ChatOpenAI
+from llama_index.core.llms import LLM
+from llama_index.llms.openai import OpenAI
 from llama_index.llms.openai_like import OpenAILike
 
+from examples.demo.options import NamedModel
 from examples.demo.server import CONTEXT_WINDOW, Endpoint
-from langchain_router import Candidate, ChatRouter
-from llamaindex_router import RouterLLM
 
-MAX_TOKENS = 256
-LOCAL_CAPABILITIES = {"tool_calling": False, "structured_output": True}
-"""The embedded server gives JSON by schema, but does not parse tool calls."""
-
+MAX_TOKENS = 192  # of an answer; what is cut off there is graded as it stands
+NAMED_MAX_TOKENS = 2048  # for a named model, which may think before it answers
+TIMEOUT_S = 120.0  # seconds for one call
 OLLAMA = "http://127.0.0.1:11434/v1"
 
 
+class ClientError(Exception):
+    """A named model can't be used; the message says what is missing."""
+
+
 @dataclass(frozen=True)
-class Named:
-    """A model to route to.
+class Clients:
+    """One model as both frameworks see it, with what is known of it.
 
     Attributes:
-        name: "small" or "large".
-        endpoint: Where it answers; None for the vendor's own address.
-        model: The name to ask for.
+        title: What it is called in print.
+        chat: The LangChain client.
+        llm: The LlamaIndex client.
         local: It runs on this machine.
+        context_window: Most tokens, None if unknown.
+        capabilities: What it can do, under the keys of a LangChain model profile.
     """
 
-    name: str
-    model: str
-    endpoint: Endpoint | None = None
-    local: bool = True
+    title: str
+    chat: BaseChatModel
+    llm: LLM
+    local: bool
+    context_window: int | None = None
+    capabilities: dict[str, bool] = field(default_factory=dict)
 
 
-def user_named(choice: str) -> Named:
-    """Return the large model that the user names, `openai:MODEL` or `ollama:MODEL`.
+def served(endpoint: Endpoint, title: str) -> Clients:
+    """Clients for a model of ours. Its server keeps to a JSON schema but parses no tool calls."""
+    return Clients(
+        title=title,
+        chat=ChatOpenAI(
+            base_url=endpoint.url,
+            api_key=endpoint.key,
+            model=endpoint.model,
+            temperature=0,
+            max_tokens=MAX_TOKENS,
+            timeout=TIMEOUT_S,
+            max_retries=0,
+            stream_usage=True,  # no custom address reports its tokens in a stream without it
+        ),
+        llm=OpenAILike(
+            api_base=endpoint.url,
+            api_key=endpoint.key,
+            model=endpoint.model,
+            temperature=0,
+            max_tokens=MAX_TOKENS,
+            timeout=TIMEOUT_S,
+            max_retries=0,
+            context_window=CONTEXT_WINDOW,
+            is_chat_model=True,
+            is_function_calling_model=False,
+        ),
+        local=True,
+        context_window=CONTEXT_WINDOW,
+        capabilities={"tool_calling": False, "structured_output": True},
+    )
+
+
+def named(model: NamedModel) -> Clients:
+    """Clients for a model that the user named.
 
     Raises:
-        ValueError: Neither of the two.
+        ClientError: Its provider needs a key and there is none.
     """
-    provider, _, model = choice.partition(":")
-    if provider == "ollama" and model:
-        return Named("large", model, Endpoint(url=OLLAMA, model=model, key="ollama"))
-    if provider == "openai" and model:
-        return Named("large", model, local=False)
-    raise ValueError(f"LARGE must be openai:MODEL or ollama:MODEL, not {choice!r}")
+    return {"openai": _openai, "ollama": _ollama}[model.provider](model.name)
 
 
-def chat_client(named: Named) -> ChatOpenAI:
-    """Return the LangChain client; without `stream_usage` no usage comes from such an address."""
-    where: dict[str, Any] = {}
-    if named.endpoint:
-        where = {"base_url": named.endpoint.url, "api_key": named.endpoint.key, "temperature": 0}
-    return ChatOpenAI(
-        model=named.model, max_tokens=MAX_TOKENS, stream_usage=True, max_retries=0, **where
+def _openai(name: str) -> Clients:
+    key = os.environ.get("OPENAI_API_KEY")
+    if not key:
+        raise ClientError(f"LARGE=openai:{name} needs a key in OPENAI_API_KEY")
+    return Clients(
+        title=f"{name} (OpenAI, paid)",
+        chat=ChatOpenAI(
+            model=name,
+            api_key=key,
+            max_tokens=NAMED_MAX_TOKENS,
+            timeout=TIMEOUT_S,
+            max_retries=0,
+            stream_usage=True,
+        ),
+        llm=OpenAI(
+            model=name,
+            api_key=key,
+            max_tokens=NAMED_MAX_TOKENS,
+            timeout=TIMEOUT_S,
+            max_retries=0,
+        ),
+        local=False,
     )
 
 
-def llm_client(named: Named) -> OpenAILike:
-    """Return the LlamaIndex client."""
-    where: dict[str, Any] = {}
-    if named.endpoint:
-        where = {"api_base": named.endpoint.url, "api_key": named.endpoint.key, "temperature": 0}
-    return OpenAILike(
-        model=named.model,
-        max_tokens=MAX_TOKENS,
-        is_chat_model=True,
-        is_function_calling_model=not _embedded(named),
-        context_window=CONTEXT_WINDOW if _embedded(named) else 32_000,
-        max_retries=0,
-        **where,
+def _ollama(name: str) -> Clients:
+    return Clients(
+        title=f"{name} (Ollama)",
+        chat=ChatOpenAI(
+            base_url=OLLAMA,
+            api_key="ollama",  # the client wants one, Ollama does not look at it
+            model=name,
+            temperature=0,
+            max_tokens=NAMED_MAX_TOKENS,
+            timeout=TIMEOUT_S,
+            max_retries=0,
+            stream_usage=True,
+        ),
+        llm=OpenAILike(
+            api_base=OLLAMA,
+            api_key="ollama",
+            model=name,
+            temperature=0,
+            max_tokens=NAMED_MAX_TOKENS,
+            timeout=TIMEOUT_S,
+            max_retries=0,
+            is_chat_model=True,
+            is_function_calling_model=False,
+        ),
+        local=True,
     )
-
-
-def chat_router(models: Sequence[Named]) -> ChatRouter:
-    """Return the LangChain router over them, weakest first."""
-    return ChatRouter(candidates=[_candidate(named, chat_client(named)) for named in models])
-
-
-def router_llm(models: Sequence[Named]) -> RouterLLM:
-    """Return the LlamaIndex router over them, weakest first."""
-    return RouterLLM(candidates=[_candidate(named, llm_client(named)) for named in models])
-
-
-def _candidate(named: Named, client: Any) -> Candidate:
-    known: dict[str, Any] = {}
-    if _embedded(named):
-        known = {"capabilities": LOCAL_CAPABILITIES, "context_window": CONTEXT_WINDOW}
-    return Candidate(named.name, client, local=named.local, **known)
-
-
-def _embedded(named: Named) -> bool:
-    return named.endpoint is not None and named.endpoint.url != OLLAMA
