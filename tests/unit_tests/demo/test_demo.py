@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from examples.demo import downloads, passes, table
-from examples.demo.__main__ import PROMPTS, parse
-from examples.demo.clients import user_named
+from examples.demo import downloads, table
+from examples.demo.__main__ import PROMPTS
+from examples.demo.clients import ClientError, named
 from examples.demo.code_grading import Case, Code
 from examples.demo.grading import Json, Mentions, Number
+from examples.demo.options import Deadline, NamedModel, parse
 from examples.demo.prompts import KINDS, Prompt, grade, select
+from examples.demo.trials import Answer, Call, Trial, run_trials
 
 DOUBLE = Code("double", (Case((2,), 4), Case((0,), 0)), shape=("* +",))
 RIGHT = "```python\ndef double(x):\n    return x * 2\n```"
@@ -113,35 +115,69 @@ def test_joined_parts_are_refused_unless_they_are_the_file(tmp_path: Path, intac
         assert list(tmp_path.iterdir()) == []
 
 
-def result(kind: str, model: str, right: bool) -> passes.Result:
-    prompt = Prompt(kind, "?", Number(1))
-    return passes.Result(prompt, model, right, 10, 5, 2.0, (model,))
+def trial(small: bool, large: bool, routed: str = "small") -> Trial:
+    calls = {
+        name: Call(Answer(name, name, tokens_in=10, tokens_out=5), 2.0, right)
+        for name, right in (("small", small), ("large", large))
+    }
+    calls |= dict.fromkeys(table.ROUTERS, calls[routed])
+    return Trial(Prompt("facts", "?", Number(1)), calls)
 
 
-def test_the_baselines() -> None:
-    small = [result("facts", "small", right) for right in (True, False, False, True)]
-    large = [result("facts", "large", right) for right in (True, True, False, False)]
-    best = table.oracle(small, large)
-    assert (best.right, best.calls["large"], best.calls["small"]) == (3, 1, 3)
-    mix = table.random_mix(table.sum_up("s", small), table.sum_up("l", large), 0.25)
-    assert mix.right == pytest.approx(2.0)
-    assert mix.calls == {"small": 3.0, "large": 1.0}
+def test_the_table_compares_with_chance_and_an_oracle() -> None:
+    trials = [
+        trial(True, True),
+        trial(False, True, routed="large"),
+        trial(False, False),
+        trial(True, False),
+    ]
+    share = table.share_of("large", trials)
+    assert share == 0.25
+    drawn = {row.strategy: row for row in table.rows(trials, ["small", "large"], share)}
+    assert drawn["always small"].right == 2
+    assert drawn["oracle"].right == 3
+    assert drawn["oracle"].calls == {"small": 3, "large": 1}
+    assert drawn["random, 25% large"].right == pytest.approx(2.0)
+    assert drawn["random, 25% large"].calls == {"small": 3.0, "large": 1.0}
+    assert drawn["ChatRouter"].right == 3
+    assert drawn["ChatRouter"].tokens_out == 20
     low, high = table.wilson(2, 4)
     assert (round(low, 2), round(high, 2)) == (0.15, 0.85)
 
 
-def test_the_large_model_is_named_by_its_provider() -> None:
-    assert user_named("openai:gpt-5-mini").endpoint is None
-    assert not user_named("openai:gpt-5-mini").local
-    assert user_named("ollama:qwen3:4b").model == "qwen3:4b"
-    with pytest.raises(ValueError, match="openai:MODEL"):
-        user_named("gpt-5")
+def test_a_failed_call_is_counted_and_shown() -> None:
+    prompt = Prompt("facts", "How much is 1?", Number(1))
+
+    def broken(text: str) -> Answer:
+        raise ConnectionError("lost")
+
+    lanes = {"small": lambda _: Answer("small", "1"), **dict.fromkeys(table.ROUTERS, broken)}
+    (tried,) = run_trials([prompt], lanes, Deadline(None))
+    assert tried.calls["small"].right
+    assert tried.calls["ChatRouter"].error == "ConnectionError: lost"
+    assert [router for router, _ in table.unanswered([tried])] == list(table.ROUTERS)
+
+
+def test_no_prompt_is_started_when_the_time_is_up() -> None:
+    prompts = [Prompt("facts", "?", Number(1))]
+    assert list(run_trials(prompts, {}, Deadline(1.0))) == []
+
+
+def test_a_paid_model_needs_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(ClientError, match="OPENAI_API_KEY"):
+        named(NamedModel("openai", "gpt-5-mini"))
+    assert named(NamedModel("ollama", "qwen3:4b")).local
 
 
 def test_options_come_from_the_environment_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("PROMPTS", "7"), ("RUN_CODE", "1"), ("DEADLINE_S", "60"), ("CI", "1")):
+    environment = {"PROMPTS": "7", "RUN_CODE": "1", "DEADLINE_S": "60", "CI": "1"}
+    for name, value in {**environment, "LARGE": "openai:gpt-5-mini"}.items():
         monkeypatch.setenv(name, value)
     options = parse([])
     assert (options.prompts, options.run_code, options.deadline_s) == (7, True, 60)
     assert options.threads == 1
-    assert parse(["--prompts", "3"]).prompts == 3
+    assert options.large == NamedModel("openai", "gpt-5-mini")
+    assert parse(["--prompts", "3", "--no-run-code"]).prompts == 3
+    with pytest.raises(SystemExit):
+        parse(["--large", "gpt-5"])
