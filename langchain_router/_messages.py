@@ -76,7 +76,8 @@ def read_prompt(
         role = _ROLES.get(message.role if isinstance(message, ChatMessage) else kind, "user")
         text, attachments = _read_content(message.content)
         if role == "assistant" and isinstance(message, AIMessage):
-            author = message.response_metadata.get(STAMP, {}).get("candidate")
+            record = message.response_metadata.get(STAMP)  # anyone may use that key
+            author = record.get("candidate") if isinstance(record, Mapping) else None
             for call in message.tool_calls:
                 tokens += estimate_tokens(str(call["args"]))
         turns.append(Turn(role, text))

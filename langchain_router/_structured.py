@@ -29,7 +29,8 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from langchain_router._messages import as_chunk, as_message, stamp
 from langchain_router._runs import Call
-from langchain_router._transport import Request, is_retryable, reply_of
+from langchain_router._tools import rebound
+from langchain_router._transport import Request, is_retryable, own_astream, reply_of
 from shared_core.types import Answer, Ask, Reply
 
 __all__ = ["Schema", "StructuredChunks", "StructuredRouter", "StructuredTransport"]
@@ -198,10 +199,11 @@ class StructuredTransport:
         if parser is None:
             yield self._whole(await self.asend(ask))
             return
-        raw = llm.astream(self.request.input, self.config, **self.request.kwargs())
-        async with aclosing(cast("Any", raw)):
-            kept = (self._keep(chunk) async for chunk in raw)
-            async for value in parser.atransform(kept, self.config):
+        raw = own_astream(llm, self.request.input, self.config, self.request.kwargs())
+        kept = (self._keep(chunk) async for chunk in raw)
+        values = cast("Any", parser.atransform(kept, self.config))
+        async with aclosing(raw), aclosing(kept), aclosing(values):
+            async for value in values:
                 yield value
 
     def join(self, ask: Ask, chunks: list[Any]) -> Reply:
@@ -239,7 +241,7 @@ class StructuredTransport:
         """Return the bound model and its parser; no parser where the two cannot be told apart."""
         if isinstance(model, RunnableBinding):
             llm, parser = self._parts(model.bound)
-            return model.model_copy(update={"bound": llm}), parser
+            return rebound(model, llm, "response_format"), parser
         if not isinstance(model, BaseChatModel):
             raise TypeError(f"{type(model).__name__} gives no structured output")
         structured = model.with_structured_output(self.schema.source, **self.schema.options)

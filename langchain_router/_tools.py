@@ -16,10 +16,16 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable, RunnableBinding
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-__all__ = ["BoundTool", "BoundTools", "bind_tools", "choose_tools"]
+__all__ = ["BoundTool", "BoundTools", "bind_tools", "choose_tools", "rebound", "take_options"]
 
 _NAMED_ONLY = ("strict", "parallel_tool_calls")
 """Options that a `bind_tools` which does not name them would hand to its provider unread."""
+
+_OPTIONS = (*_NAMED_ONLY, "response_format")
+"""Call arguments that belong to the chosen model's `bind_tools` once tools are bound."""
+
+_BOUND = ("tools", "tool_choice", "parallel_tool_calls")
+"""What a binding around a model may hold of tools."""
 
 
 class BoundTool(dict[str, Any]):
@@ -83,6 +89,30 @@ def choose_tools(tools: BoundTools, choice: Any) -> tuple[BoundTools, str | None
     return tools, choice or None
 
 
+def take_options(tools: BoundTools, params: dict[str, Any]) -> dict[str, Any]:
+    """Take the options of `bind_tools` out of a call's arguments and return them.
+
+    Where no tools are sent after all, the output format stays an argument of the call; how tools
+    are to be called goes with the tools, since providers refuse it without any.
+    """
+    options = {name: params.pop(name) for name in _OPTIONS if name in params}
+    if tools:
+        return options
+    params.update({k: v for k, v in options.items() if k not in _NAMED_ONLY})
+    return {}
+
+
+def rebound(
+    binding: RunnableBinding[Any, Any], bound: Runnable[Any, Any], *replaced: str
+) -> RunnableBinding[Any, Any]:
+    """Return the binding around a model that the caller's tools or schema are bound to.
+
+    They take the place of the binding's own tools and of the arguments named in `replaced`.
+    """
+    kept = {k: v for k, v in binding.kwargs.items() if k not in (*_BOUND, *replaced)}
+    return binding.model_copy(update={"bound": bound, "kwargs": kept})
+
+
 def bind_tools(
     model: Runnable[Any, Any],
     tools: Sequence[BoundTool],
@@ -92,15 +122,14 @@ def bind_tools(
     """Have the model bind the original tools itself.
 
     Args:
-        model: A chat model, or a binding around one, whose arguments are kept.
+        model: A chat model, or a binding around one, whose arguments are kept but for tools.
         tools: What to bind.
         choice: As `choose_tools` returns it.
         options: Further arguments for the model's `bind_tools`; `strict` and
             `parallel_tool_calls` are dropped with a warning where it does not know them.
     """
     if isinstance(model, RunnableBinding):
-        bound = bind_tools(model.bound, tools, choice, options)
-        return model.model_copy(update={"bound": bound})
+        return rebound(model, bind_tools(model.bound, tools, choice, options))
     if not isinstance(model, BaseChatModel):
         raise TypeError(f"{type(model).__name__} cannot bind tools")
     known = inspect.signature(type(model).bind_tools).parameters

@@ -21,14 +21,15 @@ from langchain_core.exceptions import ContextOverflowError, ModelError
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.prompt_values import PromptValue
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
+from langchain_core.runnables.config import merge_configs
 
 from langchain_router._messages import as_chunk
 from langchain_router._tools import BoundTools
 from shared_core.execution.failures import may_pass
 from shared_core.types import Ask, Prompt, Reply, Usage
 
-__all__ = ["ChatTransport", "Request", "is_retryable", "reply_of"]
+__all__ = ["ChatTransport", "Request", "is_retryable", "own_astream", "reply_of"]
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,9 @@ class ChatTransport:
     async def astream(self, ask: Ask) -> AsyncGenerator[AIMessageChunk, None]:
         """Do the same without blocking."""
         model = self.request.bound(self.model_of(ask.candidate))
-        chunks = cast("Any", model.astream(*self._arguments(), **self.request.kwargs()))
-        async with aclosing(chunks):
+        async with aclosing(
+            own_astream(model, *self._arguments(), self.request.kwargs())
+        ) as chunks:
             async for chunk in chunks:
                 yield as_chunk(chunk)
 
@@ -131,6 +133,21 @@ class ChatTransport:
 
     def _arguments(self) -> tuple[PromptValue, RunnableConfig]:
         return self.request.input, self.config
+
+
+def own_astream(
+    model: Runnable[Any, Any], input: PromptValue, config: RunnableConfig, kwargs: dict[str, Any]
+) -> AsyncGenerator[Any, None]:
+    """Begin the stream of a model itself, with the arguments of the bindings around it.
+
+    A binding that is left early leaves the model's stream to the garbage collector, so the model's
+    run would end after the router's.
+    """
+    while isinstance(model, RunnableBinding):
+        config = merge_configs(model.config, config)
+        config = merge_configs(config, *(make(config) for make in model.config_factories))
+        model, kwargs = model.bound, {**model.kwargs, **kwargs}
+    return cast("AsyncGenerator[Any, None]", model.astream(input, config, **kwargs))
 
 
 def reply_of(ask: Ask, message: AIMessage) -> Reply:

@@ -33,7 +33,7 @@ from langchain_router._structured import (
     StructuredRouter,
     StructuredTransport,
 )
-from langchain_router._tools import BoundTools, choose_tools
+from langchain_router._tools import BoundTools, choose_tools, take_options
 from langchain_router._transport import ChatTransport, Request
 from shared_core.arguments import check_arguments
 from shared_core.decision.candidates import prepare_candidates
@@ -50,9 +50,6 @@ __all__ = ["ChatRouter"]
 
 _DEFAULTS = ("temperature", "max_tokens", "timeout")
 """Constructor arguments that become defaults of the candidates' calls."""
-
-_TOOL_OPTIONS = ("strict", "parallel_tool_calls", "response_format")
-"""Call arguments that belong to the chosen model's `bind_tools` once tools are bound."""
 
 _CANDIDATES_OWN = ("cache", "rate_limiter")
 
@@ -267,9 +264,9 @@ class ChatRouter(BaseChatModel):
         **kwargs: Any,
     ) -> LLMResult:
         """Route one call per list of messages."""
-        config = _config_of(callbacks, tags, metadata, run_name, run_id)
-        answers = [self.invoke(m, config.copy(), stop=stop, **kwargs) for m in messages]
-        return _result_of(answers)
+        configs = _configs_of(len(messages), callbacks, tags, metadata, run_name, run_id)
+        calls = zip(messages, configs, strict=True)
+        return _result_of([self.invoke(m, c, stop=stop, **kwargs) for m, c in calls])
 
     async def agenerate(
         self,
@@ -284,9 +281,10 @@ class ChatRouter(BaseChatModel):
         **kwargs: Any,
     ) -> LLMResult:
         """Route one call per list of messages, side by side."""
-        config = _config_of(callbacks, tags, metadata, run_name, run_id)
-        calls = [self.ainvoke(m, config.copy(), stop=stop, **kwargs) for m in messages]
-        return _result_of(await asyncio.gather(*calls))
+        configs = _configs_of(len(messages), callbacks, tags, metadata, run_name, run_id)
+        calls = zip(messages, configs, strict=True)
+        answers = (self.ainvoke(m, c, stop=stop, **kwargs) for m, c in calls)
+        return _result_of(await asyncio.gather(*answers))
 
     def _generate(
         self,
@@ -397,11 +395,10 @@ class ChatRouter(BaseChatModel):
         params.update(kwargs)
         force = params.pop("model", None)
         choice = params.pop("tool_choice", None)
-        given = params.pop("tools", None) or ()
-        tools = given if isinstance(given, BoundTools) else BoundTools(given)
+        given = params.pop("tools", None)
+        tools = given if isinstance(given, BoundTools) else BoundTools(given or ())
         tools, choice = choose_tools(tools, choice)
-        names = _TOOL_OPTIONS if tools else ()
-        options = {name: params.pop(name) for name in names if name in params}
+        options = {} if given is None else take_options(tools, params)
         value = self._convert_input(input)
         messages = value.to_messages()
         must_call = choice not in (None, "auto")
@@ -449,21 +446,21 @@ class ChatRouter(BaseChatModel):
         return merge_configs(cast("RunnableConfig", own), config) if own else config
 
 
-def _config_of(
+def _configs_of(
+    count: int,
     callbacks: Callbacks,
     tags: list[str] | None,
     metadata: dict[str, Any] | None,
     run_name: str | None,
     run_id: uuid.UUID | None,
-) -> RunnableConfig:
-    given = {
-        "callbacks": callbacks,
-        "tags": tags,
-        "metadata": metadata,
-        "run_name": run_name,
-        "run_id": run_id,
-    }
-    return cast("RunnableConfig", {k: v for k, v in given.items() if v is not None})
+) -> list[RunnableConfig]:
+    """Return a config for each of several calls; a run's id can only be the first one's."""
+    given = {"callbacks": callbacks, "tags": tags, "metadata": metadata, "run_name": run_name}
+    shared = {k: v for k, v in given.items() if v is not None}
+    configs = [cast("RunnableConfig", dict(shared)) for _ in range(count)]
+    if configs and run_id is not None:
+        configs[0]["run_id"] = run_id
+    return configs
 
 
 def _result_of(answers: Sequence[AIMessage]) -> LLMResult:

@@ -3,12 +3,13 @@
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from examples.demo import report
-from examples.demo.clients import ClientError, Clients, named, served
+from examples.demo.clients import ClientError, Clients, named, reach_loopback_directly, served
 from examples.demo.downloads import DownloadError
 from examples.demo.models import LARGE, SMALL, Model, cache_folder, obtain
 from examples.demo.options import Deadline, Options, parse
@@ -24,7 +25,7 @@ from llamaindex_router import RouterLLM
 from shared_core.errors import NoCandidateError
 
 PROMPTS = (*FACTS, *ARITHMETIC, *EXTRACTION, *SUMMARIES, *CODE)
-PLAIN_WIDTH = 110  # columns where the output is no terminal
+PLAIN_WIDTH = 120  # columns where the output is no terminal
 TOOL_PROMPT = "What is the weather in Lisbon right now?"
 
 
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run(options, console)
     except (ClientError, DownloadError, ServerError) as error:
-        console.print(f"[red]{error}[/]", highlight=False)
+        console.print(str(error), style="red", markup=False, highlight=False)
         return 1
     except KeyboardInterrupt:
         console.print("stopped")
@@ -56,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(options: Options, console: Console) -> int:
     """Gets the models, serves them, routes the prompts and prints what came of it."""
     deadline = Deadline(options.deadline_s)
+    reach_loopback_directly()
     with ExitStack() as stack:
         models = gather(options, console, deadline, stack)
         candidates = [candidates_for(name, clients) for name, clients in models.items()]
@@ -71,10 +73,10 @@ def run(options: Options, console: Console) -> int:
         }
         trials = []
         with progress(console) as bar:
-            task = bar.add_task("asking", total=len(prompts))
+            task = bar.add_task("asking " + ", ".join(lanes), total=len(prompts))
             for trial in run_trials(prompts, lanes, deadline, run_code=options.run_code):
                 trials.append(trial)
-                bar.update(task, advance=1, description=f"asking ({trial.prompt.kind})")
+                bar.advance(task)
         summarise(trials, len(prompts), list(models), options, console)
         offer_tool(chat, console)
     report.show(console, report.CAVEAT)
@@ -97,13 +99,13 @@ def gather(
     try:
         return {"small": small, "large": large or local(LARGE)}
     except DownloadError as error:
-        console.print(f"[yellow]{error}[/]\nGoing on with the small model alone.")
+        report.show(console, f"{error}\nGoing on with the small model alone.")
         return {"small": small}
 
 
 def candidates_for(name: str, clients: Clients) -> tuple[Candidate, Candidate]:
     """One model as a candidate for `ChatRouter` and as one for `RouterLLM`."""
-    known = {
+    known: dict[str, Any] = {
         "local": clients.local,
         "context_window": clients.context_window,
         "capabilities": clients.capabilities,
@@ -112,10 +114,10 @@ def candidates_for(name: str, clients: Clients) -> tuple[Candidate, Candidate]:
 
 
 def explain(router: ChatRouter, prompts: Sequence[Prompt], console: Console) -> None:
-    """Shows two decisions, of the shortest and of the longest prompt; no model is called."""
-    by_length = sorted((prompt.text for prompt in prompts), key=len)
-    for text in dict.fromkeys([by_length[0], by_length[-1]]):
-        report.show(console, report.decision(text, router.explain(text)))
+    """Shows what the router thinks of the longest prompt; no model is called."""
+    text = max((prompt.text for prompt in prompts), key=len)
+    report.show(console, report.decision(text, router.explain(text)))
+    console.print()
 
 
 def offer_tool(router: ChatRouter, console: Console) -> None:
@@ -124,6 +126,8 @@ def offer_tool(router: ChatRouter, console: Console) -> None:
         message = router.bind_tools([weather]).invoke(TOOL_PROMPT)
     except NoCandidateError as error:
         said = f"the capability filter refuses every model (NoCandidateError):\n  {error}"
+    except Exception as error:  # noqa: BLE001 a named model may fail in any way
+        said = f"the call failed: {type(error).__name__}: {error}"
     else:
         record = message.response_metadata["router"]
         said = f"{record['candidate']} gets the call: {record['reason']}"
@@ -135,7 +139,9 @@ def summarise(
 ) -> None:
     """Prints the tables and what else there is to say of the trials."""
     if len(trials) < asked:
-        console.print(f"[yellow]The deadline is near: stopped after {len(trials)} of {asked}.[/]")
+        report.show(
+            console, f"The deadline is near: stopped after {len(trials)} of {asked} prompts."
+        )
     if not trials:
         return
     large = models[-1] if len(models) > 1 else None

@@ -1,6 +1,8 @@
 """The users' own usual clients: a served or a named model in, one client per framework out."""
 
+import json
 import os
+import urllib.request
 from dataclasses import dataclass, field
 
 from langchain_core.language_models import BaseChatModel
@@ -12,9 +14,9 @@ from llama_index.llms.openai_like import OpenAILike
 from examples.demo.options import NamedModel
 from examples.demo.server import CONTEXT_WINDOW, Endpoint
 
-MAX_TOKENS = 192  # of an answer; what is cut off there is graded as it stands
+MAX_TOKENS = 160  # of an answer; what is cut off there is graded as it stands
 NAMED_MAX_TOKENS = 2048  # for a named model, which may think before it answers
-TIMEOUT_S = 120.0  # seconds for one call
+TIMEOUT_S = 300.0  # seconds for one call
 OLLAMA = "http://127.0.0.1:11434/v1"
 
 
@@ -41,6 +43,13 @@ class Clients:
     local: bool
     context_window: int | None = None
     capabilities: dict[str, bool] = field(default_factory=dict)
+
+
+def reach_loopback_directly() -> None:
+    """Keeps a proxy that the environment names out of calls to this machine."""
+    for name in ("NO_PROXY", "no_proxy"):
+        others = os.environ.get(name)
+        os.environ[name] = f"{others},127.0.0.1" if others else "127.0.0.1"
 
 
 def served(endpoint: Endpoint, title: str) -> Clients:
@@ -79,7 +88,7 @@ def named(model: NamedModel) -> Clients:
     """Clients for a model that the user named.
 
     Raises:
-        ClientError: Its provider needs a key and there is none.
+        ClientError: It needs a key and there is none, or Ollama does not have it.
     """
     return {"openai": _openai, "ollama": _ollama}[model.provider](model.name)
 
@@ -110,6 +119,7 @@ def _openai(name: str) -> Clients:
 
 
 def _ollama(name: str) -> Clients:
+    _require_in_ollama(name)
     return Clients(
         title=f"{name} (Ollama)",
         chat=ChatOpenAI(
@@ -135,3 +145,13 @@ def _ollama(name: str) -> Clients:
         ),
         local=True,
     )
+
+
+def _require_in_ollama(name: str) -> None:
+    try:
+        with urllib.request.urlopen(f"{OLLAMA}/models", timeout=10) as reply:  # noqa: S310
+            models = {model["id"] for model in json.load(reply)["data"] or ()}
+    except OSError as error:
+        raise ClientError(f"no Ollama answers at {OLLAMA}, start it: {error}") from error
+    if not models & {name, f"{name}:latest"}:
+        raise ClientError(f"Ollama does not have {name}, get it with: ollama pull {name}")

@@ -80,9 +80,9 @@ def fetch_url(
                     progress(len(block))
     except urllib.error.HTTPError as error:
         if error.code != 416:  # 416: nothing is left to send, so the checksum decides
-            raise DownloadError(f"{url} answered {error.code} {error.reason}") from error
+            raise DownloadError(f"it answered {error.code} {error.reason}") from error
     except (OSError, HTTPException) as error:
-        raise DownloadError(f"{url} could not be read: {error}") from error
+        raise DownloadError(f"it could not be read: {error}") from error
     publish(partial, target, sha256)
 
 

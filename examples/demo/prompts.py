@@ -4,18 +4,19 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
+from typing import Literal
 
 from examples.demo.code_grading import Code
 from examples.demo.grading import Check
 
-KINDS = ("facts", "arithmetic", "extraction", "summary", "code")
+Kind = Literal["facts", "arithmetic", "extraction", "summary", "code"]
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt with its kind (one of `KINDS`) and the rule that grades a reply to it."""
+    """A prompt with its kind and the rule that grades a reply to it."""
 
-    kind: str
+    kind: Kind
     text: str
     check: Check | Code
 

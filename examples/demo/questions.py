@@ -11,8 +11,8 @@ SHORT = "Answer in one short sentence."
 DIGITS = "Reply with the number only."
 
 
-def _fact(question: str, *facts: str) -> Prompt:
-    return Prompt("facts", f"{question} {SHORT}", Mentions(*facts))
+def _fact(question: str, *facts: str, never: tuple[str, ...] = ()) -> Prompt:
+    return Prompt("facts", f"{question} {SHORT}", Mentions(*facts, never=never))
 
 
 def _sum(question: str, value: float) -> Prompt:
@@ -32,13 +32,13 @@ def _json(question: str, text: str, **fields: str | int) -> Prompt:
 
 FACTS = (
     _fact("What is the capital of Japan?", "Tokyo"),
-    _fact("Which planet is the largest in our solar system?", "Jupiter"),
+    _fact("Which planet is the largest in our solar system?", "Jupiter", never=("Saturn",)),
     _fact("Who wrote the play Romeo and Juliet?", "Shakespeare"),
     _fact("How many legs does a spider have?", "8|eight"),
     _fact("What is the chemical symbol for gold?", "Au"),
     _fact("Which language do most people in Brazil speak?", "Portuguese"),
     _fact("In which year did humans first land on the Moon?", "1969"),
-    _fact("Which city is the capital of Australia?", "Canberra"),
+    _fact("Which city is the capital of Australia?", "Canberra", never=("Sydney",)),
     _fact("Who painted Guernica?", "Picasso"),
     _fact("Which element has the atomic number 26?", "iron"),
     _fact("What is the currency of Poland?", "zloty|złoty|zlotys"),

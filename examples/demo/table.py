@@ -162,4 +162,5 @@ def same_words(trials: Sequence[Trial]) -> tuple[int, int]:
         for router in ROUTERS
         if (answer := trial.calls[router].answer)
     ]
-    return sum(bool(alone) and alone.text == routed.text for routed, alone in pairs), len(pairs)
+    same = [alone is not None and alone.text == routed.text for routed, alone in pairs]
+    return sum(same), len(same)
