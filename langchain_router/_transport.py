@@ -144,9 +144,10 @@ def own_astream(
     run would end after the router's.
     """
     while isinstance(model, RunnableBinding):
+        kwargs = {**model.kwargs, **kwargs}
         config = merge_configs(model.config, config)
         config = merge_configs(config, *(make(config) for make in model.config_factories))
-        model, kwargs = model.bound, {**model.kwargs, **kwargs}
+        model = model.bound
     return cast("AsyncGenerator[Any, None]", model.astream(input, config, **kwargs))
 
 

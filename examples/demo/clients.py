@@ -151,7 +151,7 @@ def _require_in_ollama(name: str) -> None:
     try:
         with urllib.request.urlopen(f"{OLLAMA}/models", timeout=10) as reply:  # noqa: S310
             models = {model["id"] for model in json.load(reply)["data"] or ()}
-    except OSError as error:
+    except (OSError, ValueError, KeyError) as error:
         raise ClientError(f"no Ollama answers at {OLLAMA}, start it: {error}") from error
     if not models & {name, f"{name}:latest"}:
         raise ClientError(f"Ollama does not have {name}, get it with: ollama pull {name}")

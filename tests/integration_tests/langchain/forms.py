@@ -1,4 +1,4 @@
-"""The four call forms as one parameter, and a handler that writes down every run."""
+"""The call forms and kinds of call as parameters, and a handler that writes down every run."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import Any
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.runnables import Runnable
+from langchain_core.tools import tool
+from pydantic import BaseModel
 
 from langchain_router import ChatRouter
 from tests.fakes.chat_models import ScriptedChat
@@ -47,11 +50,12 @@ FORMS = [invoke, ainvoke, stream, astream]
 
 
 class Runs(BaseCallbackHandler):
-    """Every run: kind, name, parent, tags, metadata, how it ended."""
+    """Every run: kind, name, parent, tags, metadata, how it ended, in which order."""
 
     def __init__(self) -> None:
         self.runs: dict[UUID, dict[str, Any]] = {}
         self.ended: list[tuple[str, str]] = []
+        self.order: list[UUID] = []
 
     def _start(self, kind: str, run_id: UUID, parent_run_id: UUID | None, **kwargs: Any) -> None:
         self.runs[run_id] = {
@@ -64,6 +68,7 @@ class Runs(BaseCallbackHandler):
 
     def _end(self, run_id: UUID, how: str) -> None:
         self.ended.append((self.runs[run_id]["kind"], how))
+        self.order.append(run_id)
 
     def on_chain_start(self, serialized: Any, inputs: Any, **kwargs: Any) -> None:
         self._start("chain", **kwargs)
@@ -86,6 +91,45 @@ class Runs(BaseCallbackHandler):
     def of(self, kind: str) -> list[dict[str, Any]]:
         """The runs of a kind, in order of their start."""
         return [run for run in self.runs.values() if run["kind"] == kind]
+
+
+class City(BaseModel):
+    """A city and its country."""
+
+    name: str
+    country: str
+
+
+CITY = {**City.model_json_schema(), "title": "City"}
+
+
+@tool
+def weather(city: str) -> str:
+    """Tell the weather in a city."""
+    return f"sunny in {city}"
+
+
+def plain(model: BaseChatModel) -> Runnable[Any, Any]:
+    return model
+
+
+def with_tool(model: BaseChatModel) -> Runnable[Any, Any]:
+    return model.bind_tools([weather], tool_choice="any")
+
+
+def structured(model: BaseChatModel) -> Runnable[Any, Any]:
+    return model.with_structured_output(City)
+
+
+Way = Callable[[BaseChatModel], Runnable[Any, Any]]
+WAYS: list[Way] = [plain, with_tool, structured]
+
+
+async def collected(model: Runnable[Any, Any], asynchronous: bool, *args: Any) -> list[Any]:
+    """The chunks of a stream, in whichever way."""
+    if asynchronous:
+        return [item async for item in model.astream(*args)]
+    return list(model.stream(*args))
 
 
 def router(small: Any = None, large: Any = None, **settings: Any) -> ChatRouter:
