@@ -6,7 +6,14 @@ from contextlib import ExitStack
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from examples.demo import report
 from examples.demo.clients import ClientError, Clients, named, reach_loopback_directly, served
@@ -156,9 +163,9 @@ def summarise(
 
 
 def progress(console: Console) -> Progress:
-    """The bar that runs while the models are asked."""
+    """The bar that runs while the models are asked, with the time passed and the time left."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    return Progress(*columns, TimeElapsedColumn(), console=console)
+    return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console)
 
 
 if __name__ == "__main__":
