@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import reduce
+from operator import add
 from typing import Any
 from uuid import UUID
 
@@ -32,8 +34,7 @@ def ainvoke(model: Runnable[Any, Any], /, *args: Any, **kwargs: Any) -> AIMessag
 
 def stream(model: Runnable[Any, Any], /, *args: Any, **kwargs: Any) -> AIMessage:
     """Streamed and added up."""
-    first, *rest = model.stream(*args, **kwargs)
-    return sum(rest, first)
+    return reduce(add, model.stream(*args, **kwargs))
 
 
 def astream(model: Runnable[Any, Any], /, *args: Any, **kwargs: Any) -> AIMessage:
@@ -42,8 +43,7 @@ def astream(model: Runnable[Any, Any], /, *args: Any, **kwargs: Any) -> AIMessag
     async def collect() -> list[AIMessageChunk]:
         return [chunk async for chunk in model.astream(*args, **kwargs)]
 
-    first, *rest = asyncio.run(collect())
-    return sum(rest, first)
+    return reduce(add, asyncio.run(collect()))
 
 
 FORMS = [invoke, ainvoke, stream, astream]

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from importlib.metadata import version
 from typing import Any
 
 import pytest
 from langchain.agents import create_agent
+from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.prebuilt import create_react_agent
 
-from langchain_router import ChatRouter, Policy
-from tests.fakes.openai_server import OpenAIServer
-from tests.fakes.standard_gates import openai_chat
+from langchain_router import Candidate, ChatRouter, Policy
+from tests.fakes.openai_server import Fault, OpenAIServer
+from tests.fakes.standard_gates import THIRD_PARTY_WARNINGS, openai_chat
+from tests.integration_tests.langchain.forms import City, weather
 
-QUESTION = {"messages": [("user", "Use the weather tool: how is it in Lisbon?")]}
+pytestmark = [
+    *(pytest.mark.filterwarnings(warning) for warning in THIRD_PARTY_WARNINGS),
+    pytest.mark.filterwarnings("ignore:create_react_agent has been moved"),
+]
 
-
-def weather(city: str) -> str:
-    """Tell the weather in a city."""
-    return f"sunny in {city}"
-
-
-@pytest.fixture
-def llm() -> Iterator[ChatRouter]:
-    with OpenAIServer() as server:
-        yield ChatRouter({name: openai_chat(server, name) for name in ("small", "large")})
+QUESTION = {"messages": [("user", "Use the weather tool: how is it in 'Lisbon'?")]}
 
 
 def records(messages: list[Any]) -> list[str]:
@@ -34,20 +32,84 @@ def records(messages: list[Any]) -> list[str]:
     ]
 
 
-def test_01_an_agent_runs_its_tool(llm: ChatRouter) -> None:
-    agent = create_agent(llm, tools=[weather])
-    messages = agent.invoke(QUESTION)["messages"]
+def check(messages: list[Any]) -> None:
+    """The tool ran once, with the model's arguments, and each step says who took it."""
     assert [m.type for m in messages] == ["human", "ai", "tool", "ai"]
-    assert "sunny in" in messages[2].content
+    assert messages[2].content == "sunny in Lisbon"
     assert records(messages) == ["small", "small"]
+    ids = {m.response_metadata["router"]["decision_id"] for m in (messages[1], messages[3])}
+    assert len(ids) == 2
 
 
-async def test_an_agent_streams_and_runs_async(llm: ChatRouter) -> None:
+async def test_01_an_agent_runs_its_tool(llm: ChatRouter) -> None:
     agent = create_agent(llm, tools=[weather])
-    tokens = [t async for t, _ in agent.astream(QUESTION, stream_mode="messages")]
-    assert any(token.type == "tool" for token in tokens)
-    messages = (await agent.ainvoke(QUESTION))["messages"]
-    assert records(messages) == ["small", "small"]
+    check(agent.invoke(QUESTION)["messages"])
+    check((await agent.ainvoke(QUESTION))["messages"])
+
+
+async def test_01_an_agents_steps_are_streamed_with_their_records(llm: ChatRouter) -> None:
+    agent = create_agent(llm, tools=[weather])
+    whole = list(agent.stream(QUESTION, stream_mode="values"))
+    awhole = [state async for state in agent.astream(QUESTION, stream_mode="values")]
+    for states in (whole, awhole):
+        assert len(states) == 4
+        check(states[-1]["messages"])
+
+
+async def test_09_an_agents_message_chunks_are_the_bare_models(
+    bare: BaseChatModel, llm: ChatRouter
+) -> None:
+    async def shown(model: BaseChatModel) -> list[tuple[str, Any]]:
+        stream = create_agent(model, tools=[weather]).astream(QUESTION, stream_mode="messages")
+        return [(message.type, message.content) async for message, _ in stream]
+
+    expected = await shown(bare)
+    assert len(expected) > 8
+    assert await shown(llm) == expected
+
+
+@pytest.mark.parametrize("bound", [False, True])
+def test_14_a_react_agent_takes_a_bare_and_a_bound_router(llm: ChatRouter, bound: bool) -> None:
+    model = llm.bind_tools([weather]) if bound else llm
+    check(create_react_agent(model, [weather]).invoke(QUESTION)["messages"])
+
+
+# Before langchain-openai 1.7, tools beside a native format had to be strict, which `create_agent`
+# sees to for OpenAI's own classes alone.
+OLD_OPENAI = tuple(map(int, version("langchain-openai").split(".")[:2])) < (1, 7)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "tools"),
+    [
+        *[(strategy, []) for strategy in (ProviderStrategy(City), ToolStrategy(City), City)],
+        *[(strategy, [weather]) for strategy in (ToolStrategy(City), City)],
+        pytest.param(
+            ProviderStrategy(City),
+            [weather],
+            marks=pytest.mark.skipif(OLD_OPENAI, reason="needs langchain-openai 1.7"),
+        ),
+    ],
+)
+def test_18_an_agents_structured_response_is_the_bare_models(
+    strategy: Any, tools: list[Any], bare: BaseChatModel, llm: ChatRouter
+) -> None:
+    question = {"messages": [("user", "A city: 'Lisbon' in 'Portugal'.")]}
+    expected, result = [
+        create_agent(model, tools=tools, response_format=strategy).invoke(question)
+        for model in (bare, llm)
+    ]
+    assert result["structured_response"] == expected["structured_response"]
+    assert result["structured_response"] == City(name="Lisbon", country="Portugal")
+    assert set(records(result["messages"])) == {"small"}
+
+
+def test_24_a_candidates_name_does_not_decide_the_response_format(server: OpenAIServer) -> None:
+    llm = ChatRouter([Candidate("gpt-5", openai_chat(server, "small"))])
+    question = {"messages": [("user", "A city.")]}
+    create_agent(llm, tools=[], response_format=City).invoke(question)
+    assert server.requests[0]["tools"][0]["function"]["name"] == "City"
+    assert "response_format" not in server.requests[0]
 
 
 def test_the_model_that_called_the_tool_reads_its_result(llm: ChatRouter) -> None:
@@ -60,16 +122,31 @@ def test_the_model_that_called_the_tool_reads_its_result(llm: ChatRouter) -> Non
     assert record["reason"] == "large called the tool and reads its result"
 
 
-def test_a_graph_whose_nodes_have_their_own_policies(llm: ChatRouter) -> None:
+def test_an_agent_goes_on_when_a_candidate_fails(server: OpenAIServer, llm: ChatRouter) -> None:
+    server.script("small", [Fault("status", status=503)])
+    messages = create_agent(llm, tools=[weather]).invoke(QUESTION)["messages"]
+    assert messages[2].content == "sunny in Lisbon"
+    assert records(messages) == ["large", "large"]
+    assert messages[1].response_metadata["router"]["attempts"] == [
+        {"candidate": "small", "outcome": "failed"},
+        {"candidate": "large", "outcome": "answered"},
+    ]
+
+
+async def test_a_graph_whose_nodes_have_their_own_policies(llm: ChatRouter) -> None:
     best = llm.with_policy(Policy(quality=1))
 
     def draft(state: MessagesState) -> dict[str, Any]:
         return {"messages": [llm.invoke(state["messages"])]}
 
-    def check(state: MessagesState) -> dict[str, Any]:
-        return {"messages": [best.invoke(state["messages"])]}
+    async def check_it(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [await best.ainvoke(state["messages"])]}
 
-    graph = StateGraph(MessagesState).add_node("draft", draft).add_node("check", check)
+    graph = StateGraph(MessagesState).add_node("draft", draft).add_node("check", check_it)
     graph.add_edge(START, "draft").add_edge("draft", "check").add_edge("check", END)
-    messages = graph.compile().invoke({"messages": [("user", "Hello")]})["messages"]
-    assert records(messages) == ["small", "large"]
+    result = await graph.compile().ainvoke({"messages": [("user", "Hello")]})
+    assert records(result["messages"]) == ["small", "large"]
+    assert [m.content for m in result["messages"]][1:] == [
+        "small answers: Hello",
+        "large answers: small answers: Hello",
+    ]

@@ -17,10 +17,19 @@ from langchain_core.messages import AIMessageChunk, HumanMessage
 from langchain_core.rate_limiters import InMemoryRateLimiter
 from langgraph.graph import END, START, MessagesState, StateGraph
 
-from langchain_router import Candidate, ChatRouter
+from langchain_router import Candidate, ChatRouter, Policy
 from shared_core import UnknownCandidateError
 from tests.fakes.chat_models import ScriptedChat, ScriptedChatWithoutStream
-from tests.integration_tests.langchain.forms import FORMS, Form, Runs, ainvoke, invoke, router
+from tests.integration_tests.langchain.forms import (
+    FORMS,
+    Form,
+    Runs,
+    ainvoke,
+    collected,
+    invoke,
+    router,
+    weather,
+)
 
 QUESTION = "What is the capital of France?"
 KEYS = {
@@ -28,6 +37,7 @@ KEYS = {
 }  # fmt: skip
 
 every_form = pytest.mark.parametrize("form", FORMS)
+both_streams = pytest.mark.parametrize("asynchronous", [False, True])
 
 
 def test_01_it_is_a_chat_model() -> None:
@@ -135,11 +145,18 @@ async def test_09_langgraph_shows_as_many_message_chunks(asynchronous: bool) -> 
     assert await count(router()) == bare
 
 
-def test_12_a_model_that_cannot_stream_gives_one_last_chunk() -> None:
-    (chunk,) = router(ScriptedChatWithoutStream(model_name="small")).stream(QUESTION)
+@both_streams
+async def test_12_a_model_that_cannot_stream_gives_one_last_chunk(asynchronous: bool) -> None:
+    mute = ScriptedChatWithoutStream(model_name="small")
+    (said,) = await collected(mute, asynchronous, QUESTION)
+    (chunk,) = await collected(router(mute), asynchronous, QUESTION)
     assert isinstance(chunk, AIMessageChunk)
     assert chunk.chunk_position == "last"
+    assert chunk.content == said.content
+    assert chunk.usage_metadata == said.usage_metadata
     assert chunk.response_metadata["router"]["candidate"] == "small"
+    (call,) = await collected(router(mute).bind_tools([weather]), asynchronous, "weather?")
+    assert [made["name"] for made in call.tool_calls] == ["weather"]
 
 
 @pytest.mark.parametrize(
@@ -151,16 +168,31 @@ def test_12_a_model_that_cannot_stream_gives_one_last_chunk() -> None:
         ({"disable_streaming": "tool_calling"}, {"tools": [{"name": "f", "parameters": {}}]}),
     ],
 )
-def test_13_streaming_can_be_switched_off_on_the_router(settings: Any, call: Any) -> None:
+@both_streams
+async def test_13_streaming_can_be_switched_off_on_the_router(
+    asynchronous: bool, settings: Any, call: Any
+) -> None:
     small = ScriptedChat(model_name="small")
-    assert len(list(router(small, **settings).stream(QUESTION, **call))) == 1
-    assert [made.method for made in small.calls] == ["generate"]
+    (chunk,) = await collected(router(small, **settings).bind(**call), asynchronous, QUESTION)
+    assert isinstance(chunk, AIMessageChunk)
+    assert [made.method for made in small.calls] == ["agenerate" if asynchronous else "generate"]
 
 
-def test_13_streaming_can_be_switched_off_on_the_candidate() -> None:
-    small = ScriptedChat(model_name="small", disable_streaming=True)
-    assert len(list(router(small).stream(QUESTION))) == 1
-    assert len(list(router().stream(QUESTION))) > 1
+@pytest.mark.parametrize("disabled", [True, "tool_calling", False])
+@pytest.mark.parametrize("tools", [[], [weather]], ids=["no tools", "tools"])
+@both_streams
+async def test_13_streaming_can_be_switched_off_on_the_candidate(
+    asynchronous: bool, tools: list[Any], disabled: Any
+) -> None:
+    small = ScriptedChat(model_name="small", disable_streaming=disabled)
+    expected, chunks = [
+        await collected(model.bind_tools(tools) if tools else model, asynchronous, QUESTION)
+        for model in (small, router(small))
+    ]
+    assert len(chunks) == len(expected)
+    assert (len(chunks) == 1) is bool(disabled and (tools or disabled is True))
+    bare, routed = small.calls
+    assert routed.method == bare.method
 
 
 @pytest.mark.parametrize("form", [invoke, ainvoke])
@@ -210,6 +242,21 @@ def test_21_a_global_cache_never_serves_another_models_answer() -> None:
         llm.invoke(QUESTION)
         llm.invoke(QUESTION)
         assert len(uncached.calls) == 2
+    finally:
+        set_llm_cache(None)
+
+
+@every_form
+def test_21_a_router_shares_the_bare_models_cache(form: Form) -> None:
+    """A direct call's answer serves the router that picks the same model, and the other way."""
+    set_llm_cache(InMemoryCache())
+    try:
+        small = ScriptedChat(model_name="small")
+        for model in (small, router(small), router(small, policy=Policy(quality=0.9)), small):
+            form(model, QUESTION)
+        assert len(small.calls) == (1 if form in FORMS[:2] else 4)  # streams are never cached
+        best = router(small, policy=Policy(quality=1))
+        assert form(best, QUESTION).response_metadata["model_name"] == "large"
     finally:
         set_llm_cache(None)
 

@@ -1,40 +1,19 @@
-"""Tools, structured output, candidates, wrong arguments: items of the contract by their numbers."""
+"""Tools, structured output, what others see: items of the contract by their numbers."""
 
 from __future__ import annotations
 
-import math
-import warnings
 from typing import Any
 
 import pytest
 from langchain_core.messages import HumanMessage
-from langchain_core.output_parsers import StrOutputParser
-from langchain_core.prompts import ChatPromptTemplate
-from langchain_core.runnables import ConfigurableField, RunnableBinding
-from langchain_core.tools import tool
-from pydantic import BaseModel, SecretStr
+from langchain_core.runnables import RunnableBinding
 
-from langchain_router import Candidate, ChatRouter, Policy
-from shared_core import ConfigurationError, NoCandidateError
+from langchain_router import Candidate, ChatRouter
+from shared_core import NoCandidateError
 from tests.fakes.chat_models import ScriptedChat, ScriptedChatWithoutTools
-from tests.fakes.openai_server import OpenAIServer
-from tests.fakes.standard_gates import openai_chat
-from tests.integration_tests.langchain.forms import FORMS, Form, Runs, router
+from tests.integration_tests.langchain.forms import FORMS, City, Form, router, weather
 
 every_form = pytest.mark.parametrize("form", FORMS)
-
-
-class City(BaseModel):
-    """A city and its country."""
-
-    name: str
-    country: str
-
-
-@tool
-def weather(city: str) -> str:
-    """Tell the weather in a city."""
-    return f"sunny in {city}"
 
 
 SEARCH = {"type": "web_search_20250305", "name": "web_search", "max_uses": 3}
@@ -89,6 +68,31 @@ def test_16_a_tool_choice_means_the_same_for_every_candidate(given: Any, sent: A
     assert small.calls[0].kwargs["tools"]
 
 
+@pytest.mark.parametrize(
+    ("given", "received"),
+    [
+        *[("auto", "auto"), ("any", "any"), ("required", "any"), (True, "any")],
+        *[({"type": "any"}, "any"), ({"type": "auto"}, "auto"), ("weather", "weather")],
+        ({"type": "function", "function": {"name": "weather"}}, "weather"),
+        ({"type": "tool", "name": "weather"}, "weather"),
+        *[(None, None), (False, None)],
+    ],
+)
+def test_16_models_get_a_choice_in_words_that_all_providers_share(
+    given: Any, received: Any
+) -> None:
+    """One vendor's `bind_tools` takes "required" for the name of a tool, and refuses True."""
+    choices: list[Any] = []
+
+    class Strict(ScriptedChat):
+        def bind_tools(self, tools: Any, *, tool_choice: Any = None, **kwargs: Any) -> Any:
+            choices.append(tool_choice)
+            return super().bind_tools(tools, tool_choice=tool_choice, **kwargs)
+
+    router(Strict()).bind_tools([weather], tool_choice=given).invoke("Hello")
+    assert choices == [received]
+
+
 def test_16_none_sends_no_tools() -> None:
     small = ScriptedChat(model_name="small")
     router(small).bind_tools([weather], tool_choice="none").invoke("Hello")
@@ -113,28 +117,6 @@ def test_17_options_that_a_model_does_not_know_are_dropped_with_a_warning() -> N
     with pytest.warns(UserWarning, match="knows no 'parallel_tool_calls'"):
         bound.invoke("Hello")
     assert "parallel_tool_calls" not in small.calls[0].kwargs
-
-
-@pytest.mark.parametrize("method", [None, "function_calling", "json_schema"])
-@every_form
-def test_18_structured_output_in_the_models_own_way(form: Form, method: str | None) -> None:
-    with OpenAIServer() as server:
-        llm = ChatRouter({name: openai_chat(server, name) for name in ("small", "large")})
-        bare = openai_chat(server, "small")
-        options = {"method": method} if method else {}
-        runs = Runs()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # langchain-openai dumps `parsed`
-            routed = llm.with_structured_output(City, **options)
-            answers = [form(routed, "A city.", {"callbacks": [runs]})] if form in FORMS[:2] else []
-            answers += list(routed.stream("A city."))[-1:] if form not in FORMS[:2] else []
-            expected = bare.with_structured_output(City, **options).invoke("A city.")
-        first, *_, last = server.asked("small")
-        assert answers == [expected]
-        assert isinstance(answers[0], City)
-        shape = [key for key in ("tools", "response_format") if key in last]
-        assert [key for key in ("tools", "response_format") if key in first] == shape
-        assert len(runs.of("model")) in (0, 1)
 
 
 def test_18_include_raw_keeps_raw_parsed_and_error() -> None:
@@ -168,103 +150,6 @@ def test_18_by_a_method_that_a_candidate_lacks_it_is_refused() -> None:
     llm = ChatRouter([small, Candidate("large", ScriptedChat(model_name="large"))])
     raw = llm.with_structured_output(City, method="function_calling", include_raw=True)
     assert raw.invoke("A city.")["raw"].response_metadata["router"]["candidate"] == "large"
-
-
-@every_form
-def test_a_binding_is_a_candidate_and_one_model_serves_several(form: Form) -> None:
-    model = ScriptedChat(model_name="one")
-    llm = ChatRouter(
-        [
-            Candidate("cold", model.bind(temperature=0)),
-            Candidate("warm", model.bind(temperature=1).with_config(tags=["warm"])),
-        ]
-    )
-    runs = Runs()
-    form(llm, "Hello", {"callbacks": [runs]})
-    form(llm.bind_tools([weather], tool_choice="any"), "Hello", model="warm")
-    assert [call.kwargs["temperature"] for call in model.calls] == [0, 1]
-    assert "tools" in model.calls[1].kwargs
-    city = llm.with_structured_output(City).invoke("A city.", model="warm")
-    assert isinstance(city, City)
-    assert model.calls[2].kwargs["temperature"] == 1
-
-
-@every_form
-def test_a_router_is_a_candidate(form: Form) -> None:
-    inner = router()
-    message = form(ChatRouter({"inner": inner, "large": ScriptedChat(model_name="x")}), "Hello")
-    assert message.response_metadata["model_name"] == "small"
-    assert message.response_metadata["router"]["candidate"] == "inner"
-
-
-def test_a_chain_batches_with_a_decision_each() -> None:
-    small = ScriptedChat(model_name="small", replies=["yes"])
-    chain = ChatPromptTemplate.from_template("{q}") | router(small) | StrOutputParser()
-    answers = chain.batch([{"q": "a"}, {"q": "b"}, {"q": "c"}], {"max_concurrency": 2})
-    assert answers == ["yes"] * 3
-    assert "".join(chain.stream({"q": "a"})) == "yes"
-    messages = router(small).batch(["a", "b"])
-    ids = {message.response_metadata["router"]["decision_id"] for message in messages}
-    assert len(ids) == 2
-    failing = router(ScriptedChat(replies=[ValueError("no")]), max_retries=0)
-    assert [type(r) for r in failing.batch(["a"], return_exceptions=True)] == [ValueError]
-
-
-def test_fields_may_be_configurable() -> None:
-    small = ScriptedChat(model_name="small")
-    llm = router(small).configurable_fields(temperature=ConfigurableField(id="t"))
-    llm.with_config(configurable={"t": 0.7}).invoke("Hello")
-    assert small.calls[0].kwargs["temperature"] == 0.7
-    assert len(list(llm.stream("Hello"))) > 1
-
-
-def test_explain_calls_nobody_and_with_policy_shares_everything_else() -> None:
-    small, large = ScriptedChat(model_name="small"), ScriptedChat(model_name="large")
-    llm = router(small, large)
-    strict = llm.with_policy(Policy(quality=1))
-    assert llm.explain("Hello").candidate == "small"
-    assert strict.explain("Hello").candidate == "large"
-    assert llm.explain("Hello", model="large").reason == "large was asked for by name"
-    assert small.calls == large.calls == []
-    assert strict.invoke("Hello").response_metadata["router"]["candidate"] == "large"
-    assert llm.policy == Policy()
-    assert strict.candidates is llm.candidates
-
-
-@pytest.mark.parametrize(
-    ("make", "says"),
-    [
-        (lambda: ChatRouter(), "candidates is missing"),
-        (lambda: ChatRouter([]), "candidates is empty"),
-        (lambda: ChatRouter({"a": "gpt-5"}), "must be a LangChain BaseChatModel"),
-        (lambda: ChatRouter([ScriptedChat()]), "wrap it as Candidate"),
-        (
-            lambda: ChatRouter([Candidate("a", ScriptedChat()), Candidate("a", ScriptedChat())]),
-            "two candidates are named 'a'",
-        ),
-        (lambda: Candidate("a", ScriptedChat(), price=(-1, 0)), "must not be negative"),
-        (lambda: Candidate("a", ScriptedChat(), strength=math.nan), "finite number"),
-        (lambda: router(polcy=Policy()), "did you mean 'policy'"),
-        (lambda: router(cache=True), "cache belongs to the candidates"),
-        (lambda: router(policy=0.9), "policy must be a Policy"),
-        (lambda: router(max_retries=-1), "max_retries must be 0 or more"),
-        (lambda: router(policy=Policy(strong_share=0.3)), "calibration"),
-    ],
-)
-def test_wrong_arguments_say_what_to_change(make: Any, says: str) -> None:
-    with pytest.raises(ConfigurationError, match=says):
-        make()
-
-
-def test_a_key_is_not_used_and_never_shown() -> None:
-    with pytest.warns(UserWarning, match="keys belong to the candidates"):
-        router(api_key="sk-router")
-    with OpenAIServer() as server:
-        chat = openai_chat(server, "small")
-        chat.openai_api_key = SecretStr("sk-secret")
-        llm = ChatRouter({"small": chat})
-        shown = f"{llm!r} {llm} {llm.model_dump()!s} {llm.candidates!r} {llm._serialized}"
-        assert "sk-secret" not in shown
 
 
 def test_23_24_25_what_others_see_of_it() -> None:

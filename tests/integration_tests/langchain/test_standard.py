@@ -1,7 +1,7 @@
 """LangChain's standard suites over `ChatRouter`, with real OpenAI clients and every gate on.
 
 Skips are left only where the suite has nothing to test: recorded traffic (VCR), keys from the
-environment, serialisation. Necessary, and nowhere near sufficient: see `test_contract.py`.
+environment, serialisation. Necessary, and nowhere near sufficient: see the `test_contract_*`.
 """
 
 from __future__ import annotations
