@@ -19,7 +19,7 @@ from llama_index.core.base.llms.types import (
 from shared_core.tokens import estimate_tokens
 from shared_core.types import Modality, Prompt, Turn, Usage
 
-__all__ = ["STAMP", "copy_messages", "read_prompt", "stamp", "text_of", "usage_of"]
+__all__ = ["STAMP", "author_of", "copy_messages", "read_prompt", "stamp", "text_of", "usage_of"]
 
 STAMP = "router"
 
@@ -65,7 +65,7 @@ def read_prompt(
     for message in messages:
         role = _ROLES.get(message.role, "user")
         if role == "assistant":
-            author = message.additional_kwargs.get(STAMP, {}).get("candidate")
+            author = author_of(message)
         texts = []
         for block in message.blocks:
             kind = getattr(block, "block_type", "")
@@ -87,6 +87,12 @@ def read_prompt(
         in_tool_loop=bool(turns) and turns[-1].role == "tool",
         author=author,
     )
+
+
+def author_of(stamped: ChatMessage | ChatResponse) -> str | None:
+    """Return the candidate that wrote it, by the record that it carries, if it carries ours."""
+    record = stamped.additional_kwargs.get(STAMP)
+    return record.get("candidate") if isinstance(record, Mapping) else None
 
 
 def copy_messages(

@@ -27,7 +27,7 @@ from llama_index.core.prompts import ChatPromptTemplate, PromptTemplate
 from llama_index.core.tools.types import BaseTool
 from pydantic import BaseModel, Field, PrivateAttr, SkipValidation
 
-from llamaindex_router._messages import STAMP, copy_messages, read_prompt, stamp
+from llamaindex_router._messages import author_of, copy_messages, read_prompt, stamp
 from llamaindex_router._models import common_metadata, read_capabilities
 from llamaindex_router._transport import LLMTransport, Request
 from shared_core.arguments import check_arguments
@@ -255,16 +255,14 @@ class RouterLLM(FunctionCallingLLM):
     ) -> list[ToolSelection]:
         """Have the candidate that wrote the response decode its tool calls.
 
-        A response without a record (out of a store, say) is decoded by the strongest candidate
-        that calls tools.
+        A response without a record, or with another router's (out of a store, or of a router that
+        is a candidate itself), is decoded by the strongest candidate that calls tools.
         """
-        name = response.additional_kwargs.get(STAMP, {}).get("candidate")
-        if name is None:
-            name = response.message.additional_kwargs.get(STAMP, {}).get("candidate")
-        if name is None:
-            callers = [c for c in self._router.candidates if c.capabilities.get("tool_calling")]
-            name = (callers or self._router.candidates)[-1].name
-        decoder: FunctionCallingLLM = self._router[name].model
+        candidates = self._router.candidates
+        authors = (author_of(response), author_of(response.message))
+        writers = [c for author in authors for c in candidates if c.name == author]
+        callers = [c for c in candidates if c.capabilities.get("tool_calling")]
+        decoder: FunctionCallingLLM = (writers[:1] or callers or candidates)[-1].model
         return decoder.get_tool_calls_from_response(
             response, error_on_no_tool_call=error_on_no_tool_call, **kwargs
         )
@@ -362,12 +360,8 @@ class RouterLLM(FunctionCallingLLM):
 
     def _chat_request(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> Request:
         force, params = self._params(kwargs)
-        return Request(
-            "chat",
-            read_prompt(messages),
-            lambda llm: ((_for(llm, messages),), params),
-            force,
-        )
+        asked = list(messages)  # a stream begins later, and the caller may write on by then
+        return Request("chat", read_prompt(asked), lambda llm: ((_for(llm, asked),), params), force)
 
     def _completion_request(self, prompt: str, formatted: bool, kwargs: dict[str, Any]) -> Request:
         force, params = self._params(kwargs)
@@ -393,7 +387,7 @@ class RouterLLM(FunctionCallingLLM):
                 "user_msg": asked and _for(llm, [asked])[0],
                 "chat_history": _for(llm, history),
             }
-            return (tools,), {**params, **copies}
+            return (list(tools),), {**params, **copies}
 
         view = read_prompt([*history, asked] if asked else history, views, must_call=must_call)
         return Request("chat_with_tools", view, arguments, force)
@@ -408,15 +402,19 @@ class RouterLLM(FunctionCallingLLM):
         if "model" in prompt_args and "model" not in prompt.template_vars:
             llm_kwargs = {**(llm_kwargs or {}), "model": prompt_args.pop("model")}
         force, params = self._params(llm_kwargs or {})
-        messages = self._extend_messages(prompt.format_messages(llm=self, **prompt_args))
-        template: Any = prompt
-        if self.system_prompt or any(STAMP in message.additional_kwargs for message in messages):
-            template, prompt_args = ChatPromptTemplate(copy_messages(messages)), {}
-        options = {"llm_kwargs": params, **prompt_args}
+        formatted = prompt.format_messages(llm=self, **prompt_args)
+        messages = self._extend_messages(formatted)
+
+        def arguments(llm: LLM) -> tuple[tuple[Any, ...], dict[str, Any]]:
+            # Integrations write into `llm_kwargs` and set the output parser of a template.
+            options = {"llm_kwargs": dict(params)}
+            sent = _for(llm, messages)
+            if sent != formatted:
+                return (output_cls, ChatPromptTemplate(sent)), options
+            return (output_cls, prompt.model_copy()), {**options, **prompt_args}
+
         view = read_prompt(messages, schema=output_cls.model_json_schema())
-        return Request(
-            "structured_predict", view, lambda _: ((output_cls, template), options), force
-        )
+        return Request("structured_predict", view, arguments, force)
 
     def _params(self, kwargs: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
         params = {name: value for name in _DEFAULTS if (value := getattr(self, name)) is not None}

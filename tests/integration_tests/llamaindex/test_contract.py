@@ -380,3 +380,40 @@ def test_explain_and_with_policy() -> None:
 def test_wrong_arguments_say_what_to_change(make: Any, says: str) -> None:
     with pytest.raises(ConfigurationError, match=says):
         make()
+
+
+def test_35_a_router_is_a_candidate_and_its_tool_calls_are_decoded() -> None:
+    outer = router(router(), ScriptedLLM(model="large"))
+    response = outer.chat_with_tools([TOOL], user_msg="weather?", tool_required=True)
+    assert response.additional_kwargs["router"]["candidate"] == "small"
+    nested = RouterLLM({"inner": router()})
+    response = nested.chat_with_tools([TOOL], user_msg="weather?", tool_required=True)
+    assert response.additional_kwargs["router"]["candidate"] == "inner"
+    assert nested.get_tool_calls_from_response(response)[0].tool_name == "weather"
+
+
+def test_a_history_may_use_our_key_for_something_else() -> None:
+    other = ChatMessage(role="assistant", content="Hi", additional_kwargs={"router": "wifi"})
+    assert router().chat([other, ChatMessage(content=QUESTION)]).message.content
+
+
+def test_34_a_stream_sends_what_was_asked_when_it_was_asked_for() -> None:
+    small = ScriptedLLM(model="small")
+    messages = [ChatMessage(content=QUESTION)]
+    stream = router(small).stream_chat(messages)
+    messages.append(ChatMessage(content="written later"))
+    list(stream)
+    assert [message.content for message in small.calls[0].messages] == [QUESTION]
+
+
+def test_34_attempts_at_structured_output_share_no_arguments() -> None:
+    class Writing(ScriptedLLM):
+        def structured_predict(
+            self, output_cls: Any, prompt: Any, llm_kwargs: Any, **_: Any
+        ) -> Any:
+            llm_kwargs["mine"] = True
+            raise Busy
+
+    large = ScriptedLLM(model="large", native_structured=True)
+    router(Writing(), large).structured_predict(City, TEMPLATE, place="Asia")
+    assert "mine" not in large.calls[0].kwargs
