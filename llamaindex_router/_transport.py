@@ -92,8 +92,10 @@ class LLMTransport:
     def is_visible(self, chunk: Any) -> bool:
         """Tell whether the response shows anything: text, a tool call, structured output."""
         if isinstance(chunk, ChatResponse):
-            blocks = chunk.message.blocks
-            return bool(chunk.delta) or any(getattr(b, "text", True) for b in blocks)
+            message = chunk.message
+            calls = message.additional_kwargs.get("tool_calls")  # in older integrations no blocks
+            shown = any(getattr(block, "text", True) for block in message.blocks)
+            return bool(chunk.delta or calls or shown)
         return not isinstance(chunk, CompletionResponse) or bool(chunk.delta or chunk.text)
 
     def is_retryable(self, error: Exception) -> bool:
