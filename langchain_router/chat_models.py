@@ -11,7 +11,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Self, cast
 
 from langchain_core.callbacks import CallbackManagerForLLMRun, Callbacks
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -36,11 +36,10 @@ from langchain_router._structured import (
 from langchain_router._tools import BoundTools, choose_tools, take_options
 from langchain_router._transport import ChatTransport, Request
 from shared_core.arguments import check_arguments
-from shared_core.decision.candidates import prepare_candidates
 from shared_core.decision.policy import Policy
 from shared_core.prediction.base import Predictor
 from shared_core.prediction.fallback import FallbackPredictor
-from shared_core.router import Router
+from shared_core.router import SETTINGS, Router, make_router
 from shared_core.strategies.base import Strategy
 from shared_core.strategies.single import Single
 from shared_core.tokens import estimate_tokens
@@ -105,13 +104,24 @@ class ChatRouter(BaseChatModel):
     def model_post_init(self, context: Any, /) -> None:
         """Build the core once all fields are there."""
         super().model_post_init(context)
-        self._router = Router(
-            candidates=prepare_candidates(self.candidates, read_capabilities),
-            policy=self.policy,
-            predictor=self.predictor,
-            strategy=self.strategy,
-            max_retries=self.max_retries,
-        )
+        self._router = self._make_router({})
+
+    def _make_router(self, changed: Mapping[str, Any]) -> Router:
+        settings = {name: changed.get(name, getattr(self, name)) for name in SETTINGS}
+        return make_router(settings, read_capabilities)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set a field; one that steers the routing takes effect, or is refused and unchanged."""
+        if name in SETTINGS:
+            self._router = self._make_router({name: value})
+        super().__setattr__(name, value)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy; fields in `update` that steer the routing take effect on it."""
+        copy = super().model_copy(update=update, deep=deep)
+        if not SETTINGS.isdisjoint(update or ()):
+            copy._router = copy._make_router({})
+        return copy
 
     # --- deciding ---
 
@@ -130,9 +140,7 @@ class ChatRouter(BaseChatModel):
 
     def with_policy(self, policy: Policy) -> ChatRouter:
         """Return a light copy with another policy; everything else is shared."""
-        copy = self.model_copy(update={"policy": policy})
-        copy._router = self._router.with_policy(policy)
-        return copy
+        return self.model_copy(update={"policy": policy})
 
     # --- calling ---
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import aclosing, closing
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Self, cast
 
 from llama_index.core.base.llms.types import (
     ChatMessage,
@@ -31,11 +31,10 @@ from llamaindex_router._messages import author_of, copy_messages, read_prompt, s
 from llamaindex_router._models import common_metadata, read_capabilities
 from llamaindex_router._transport import LLMTransport, Request
 from shared_core.arguments import check_arguments
-from shared_core.decision.candidates import prepare_candidates
 from shared_core.decision.policy import Policy
 from shared_core.prediction.base import Predictor
 from shared_core.prediction.fallback import FallbackPredictor
-from shared_core.router import Router
+from shared_core.router import SETTINGS, Router, make_router
 from shared_core.strategies.base import Strategy
 from shared_core.strategies.single import Single
 from shared_core.types import Answer, Candidate, Decision
@@ -97,19 +96,29 @@ class RouterLLM(FunctionCallingLLM):
     def model_post_init(self, context: Any, /) -> None:
         """Build the core once all fields are there."""
         super().model_post_init(context)
-        self._router = Router(
-            candidates=prepare_candidates(self.candidates, read_capabilities),
-            policy=self.policy,
-            predictor=self.predictor,
-            strategy=self.strategy,
-            max_retries=self.max_retries,
-        )
+        self._router = self._make_router({})
+
+    def _make_router(self, changed: Mapping[str, Any]) -> Router:
+        settings = {name: changed.get(name, getattr(self, name)) for name in SETTINGS}
+        return make_router(settings, read_capabilities)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set a field; a callback manager set later reaches the candidates, which do the calls."""
+        """Set a field; one that steers the routing takes effect, or is refused and unchanged.
+
+        A callback manager set later reaches the candidates, which do the calls.
+        """
+        if name in SETTINGS:
+            self._router = self._make_router({name: value})
         super().__setattr__(name, value)
         if name == "callback_manager" and getattr(self, "_router", None) is not None:
             self._hand_down_callbacks()
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy; fields in `update` that steer the routing take effect on it."""
+        copy = super().model_copy(update=update, deep=deep)
+        if not SETTINGS.isdisjoint(update or ()):
+            copy._router = copy._make_router({})
+        return copy
 
     # --- deciding ---
 
@@ -132,9 +141,7 @@ class RouterLLM(FunctionCallingLLM):
 
     def with_policy(self, policy: Policy) -> RouterLLM:
         """Return a light copy with another policy; everything else is shared."""
-        copy = self.model_copy(update={"policy": policy})
-        copy._router = self._router.with_policy(policy)
-        return copy
+        return self.model_copy(update={"policy": policy})
 
     # --- chat and completion ---
 

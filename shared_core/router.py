@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from shared_core.accounting.rates import with_rates
 from shared_core.accounting.record import make_entry
+from shared_core.decision.candidates import prepare_candidates
 from shared_core.decision.capabilities import missing_capability
 from shared_core.decision.policy import Contender, Policy, broken_constraint
 from shared_core.errors import ConfigurationError, NoCandidateError, UnknownCandidateError
@@ -28,7 +29,10 @@ from shared_core.strategies.base import Strategy
 from shared_core.strategies.single import Single
 from shared_core.types import Answer, Candidate, Decision, Estimate, Prompt, Refusal
 
-__all__ = ["Router"]
+__all__ = ["SETTINGS", "Router", "make_router"]
+
+SETTINGS = frozenset({"candidates", "policy", "predictor", "strategy", "max_retries"})
+"""The fields of a skin's class that steer the routing."""
 
 
 def _new_id() -> str:
@@ -82,10 +86,6 @@ class Router:
             if candidate.name == name:
                 return candidate
         raise UnknownCandidateError(name, [candidate.name for candidate in self.candidates])
-
-    def with_policy(self, policy: Policy) -> Router:
-        """Return a router that differs in its policy alone."""
-        return replace(self, policy=policy)
 
     def decide(self, prompt: Prompt, force: str | None = None) -> Decision:
         """Choose who answers; no model is called.
@@ -199,3 +199,15 @@ class Router:
         by_name = {candidate.name: candidate for candidate in self.candidates}
         entry = make_entry(decision, run.result.candidate, run.replies, by_name)
         return Answer(run.result, entry)
+
+
+def make_router(
+    settings: Mapping[str, Any], read_capabilities: Callable[[Candidate], Mapping[str, Any]]
+) -> Router:
+    """Make a router out of a skin's `SETTINGS`, with the candidates as the user wrote them.
+
+    Raises:
+        ConfigurationError: A setting is wrong.
+    """
+    prepared = prepare_candidates(settings["candidates"], read_capabilities)
+    return Router(**{**settings, "candidates": prepared})

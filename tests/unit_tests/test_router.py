@@ -96,8 +96,6 @@ def test_estimates_carry_money_and_energy_at_declared_rates() -> None:
 def test_a_policy_that_cannot_decide_is_refused_at_once() -> None:
     with pytest.raises(NotCalibratedError):
         router(policy=Policy(strong_share=0.5))
-    with pytest.raises(NotCalibratedError):
-        router().with_policy(Policy(strong_share=0.5))
 
 
 @pytest.mark.parametrize(

@@ -119,3 +119,18 @@ def test_40_what_a_model_shows_of_itself_is_not_shown_either() -> None:
 def test_a_key_of_the_routers_own_is_not_used() -> None:
     with pytest.warns(UserWarning, match="keys belong to the candidates"):
         router(api_key="sk-router")
+
+
+def test_a_field_set_later_takes_effect_or_is_refused() -> None:
+    llm = router()
+    llm.policy = Policy(quality=1)
+    assert llm.explain("Hello").candidate == "large"
+    assert router().model_copy(update={"policy": Policy(quality=1)}).explain("Hello").candidate == (
+        "large"
+    )
+    with pytest.raises(ConfigurationError, match="must be a Policy"):
+        llm.policy = "cheap"  # type: ignore[assignment]
+    assert llm.policy == Policy(quality=1)
+    assert llm.explain("Hello").candidate == "large"
+    llm.candidates = {"only": llm.candidates["small"]}  # type: ignore[call-overload]
+    assert llm.explain("Hello").candidate == "only"

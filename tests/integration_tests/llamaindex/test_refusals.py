@@ -124,3 +124,18 @@ def test_wrong_arguments_say_what_to_change(make: Any, says: str) -> None:
 def test_a_key_of_the_routers_own_is_told_where_to_go() -> None:
     with pytest.warns(UserWarning, match="keys belong to the candidates"):
         assert "sk-secret" not in repr(router(api_key="sk-secret"))
+
+
+def test_a_field_set_later_takes_effect_or_is_refused() -> None:
+    llm = router()
+    llm.policy = Policy(quality=1)
+    assert llm.explain("Hello").candidate == "large"
+    assert router().model_copy(update={"policy": Policy(quality=1)}).explain("Hello").candidate == (
+        "large"
+    )
+    with pytest.raises(ConfigurationError, match="must be a Policy"):
+        llm.policy = "cheap"  # type: ignore[assignment]
+    assert llm.policy == Policy(quality=1)
+    assert llm.explain("Hello").candidate == "large"
+    llm.candidates = {"only": llm.candidates["small"]}  # type: ignore[call-overload]
+    assert llm.explain("Hello").candidate == "only"
