@@ -18,7 +18,7 @@ from langchain_core.messages import (
 )
 
 from langchain_router._tools import BoundTool
-from shared_core.tokens import estimate_tokens
+from shared_core.tokens import TOKENS_PER_ATTACHMENT, TOKENS_PER_MESSAGE, estimate_tokens
 from shared_core.types import Modality, Prompt, Turn
 
 __all__ = ["STAMP", "as_chunk", "as_message", "read_prompt", "stamp"]
@@ -49,12 +49,6 @@ _MODALITIES: Mapping[str, Modality] = {
     "document": "pdf",
 }
 
-_TOKENS_PER_MESSAGE = 4
-"""Role and separators, as in OpenAI's chat format."""
-
-_TOKENS_PER_ATTACHMENT = 800
-"""One image at medium size, by the vendors' documentation: 258 (Gemini) to 1,600 (Claude)."""
-
 M = TypeVar("M", bound=BaseMessage)
 
 
@@ -67,7 +61,7 @@ def read_prompt(
     schema_method: str | None = None,
 ) -> Prompt:
     """Return the plain view of a call that the core decides by."""
-    tokens = _TOKENS_PER_MESSAGE * len(messages) + sum(estimate_tokens(str(t)) for t in tools)
+    tokens = TOKENS_PER_MESSAGE * len(messages) + sum(estimate_tokens(str(t)) for t in tools)
     turns: list[Turn] = []
     modalities: set[Modality] = set()
     author = None
@@ -83,7 +77,7 @@ def read_prompt(
         turns.append(Turn(role, text))
         if attachments:
             modalities.update(attachments)
-        tokens += estimate_tokens(text) + _TOKENS_PER_ATTACHMENT * len(attachments)
+        tokens += estimate_tokens(text) + TOKENS_PER_ATTACHMENT * len(attachments)
     return Prompt(
         turns=tuple(turns),
         tokens=tokens,

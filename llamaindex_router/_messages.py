@@ -16,7 +16,7 @@ from llama_index.core.base.llms.types import (
     MessageRole,
 )
 
-from shared_core.tokens import estimate_tokens
+from shared_core.tokens import TOKENS_PER_ATTACHMENT, TOKENS_PER_MESSAGE, estimate_tokens
 from shared_core.types import Modality, Prompt, Turn, Usage
 
 __all__ = ["STAMP", "author_of", "copy_messages", "read_prompt", "stamp", "text_of", "usage_of"]
@@ -41,12 +41,6 @@ _MODALITIES: Mapping[str, Modality] = {
 }
 """By `block_type`: the classes differ between the versions of LlamaIndex."""
 
-_TOKENS_PER_MESSAGE = 4
-"""Role and separators, as in OpenAI's chat format."""
-
-_TOKENS_PER_ATTACHMENT = 800
-"""One image at medium size, by the vendors' documentation: 258 (Gemini) to 1,600 (Claude)."""
-
 R = TypeVar("R")
 
 
@@ -58,7 +52,7 @@ def read_prompt(
     schema: Mapping[str, Any] | None = None,
 ) -> Prompt:
     """Return the plain view of a call that the core decides by."""
-    tokens = _TOKENS_PER_MESSAGE * len(messages) + sum(estimate_tokens(str(t)) for t in tools)
+    tokens = TOKENS_PER_MESSAGE * len(messages) + sum(estimate_tokens(str(t)) for t in tools)
     turns: list[Turn] = []
     modalities: list[Modality] = []
     author = None
@@ -79,7 +73,7 @@ def read_prompt(
         tokens += estimate_tokens(turns[-1].text)
     return Prompt(
         turns=tuple(turns),
-        tokens=tokens + _TOKENS_PER_ATTACHMENT * len(modalities),
+        tokens=tokens + TOKENS_PER_ATTACHMENT * len(modalities),
         tools=tuple(tools),
         must_call=must_call,
         schema=schema,

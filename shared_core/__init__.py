@@ -4,7 +4,6 @@ from shared_core.decision.policy import Policy, local_only
 from shared_core.errors import (
     AllCandidatesFailedError,
     ConfigurationError,
-    InputError,
     MissingExtraError,
     NoCandidateError,
     NotCalibratedError,
@@ -23,7 +22,6 @@ __all__ = [
     "Decision",
     "Estimate",
     "FallbackPredictor",
-    "InputError",
     "MissingExtraError",
     "NoCandidateError",
     "NotCalibratedError",

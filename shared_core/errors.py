@@ -7,7 +7,6 @@ RouterError
 ├── UnknownCandidateError     a call names a candidate that does not exist
 ├── NoCandidateError          no candidate may answer this prompt; carries every refusal
 ├── AllCandidatesFailedError  every candidate that was tried failed; carries every error
-├── InputError                the prompt cannot be read
 └── MissingExtraError         an optional dependency is not installed (also an ImportError)
 ```
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = [
     "AllCandidatesFailedError",
     "ConfigurationError",
-    "InputError",
     "MissingExtraError",
     "NoCandidateError",
     "NotCalibratedError",
@@ -83,10 +81,6 @@ class AllCandidatesFailedError(RouterError):
         causes = "; ".join(f"{name}: {type(e).__name__}: {e}" for name, e in errors)
         super().__init__(f"all {len(errors)} attempts failed: {causes}")
         self.errors = tuple(errors)
-
-
-class InputError(RouterError):
-    """The prompt cannot be read as messages."""
 
 
 class MissingExtraError(RouterError, ImportError):

@@ -7,7 +7,13 @@ is three bytes, and mostly one token or less.
 
 from __future__ import annotations
 
-__all__ = ["estimate_tokens"]
+__all__ = ["TOKENS_PER_ATTACHMENT", "TOKENS_PER_MESSAGE", "estimate_tokens"]
+
+TOKENS_PER_MESSAGE = 4
+"""Role and separators, as in OpenAI's chat format."""
+
+TOKENS_PER_ATTACHMENT = 800
+"""One image at medium size, by the vendors' documentation: 258 (Gemini) to 1,600 (Claude)."""
 
 _BYTES_PER_TOKEN = 4
 
