@@ -6,7 +6,17 @@ import, which whoever needs a `Policy` or a `Candidate` alone should not wait fo
 
 from typing import TYPE_CHECKING, Any
 
-from shared_core import Candidate, MissingExtraError, Policy, Single, local_only
+from shared_core import (
+    Candidate,
+    Cooldown,
+    MissingExtraError,
+    Policy,
+    Single,
+    call_scope,
+    cleared,
+    deadline_s,
+    local_only,
+)
 
 try:
     import langchain_core  # noqa: F401
@@ -16,7 +26,17 @@ except ImportError as error:
 if TYPE_CHECKING:
     from langchain_router.chat_models import ChatRouter
 
-__all__ = ["Candidate", "ChatRouter", "Policy", "Single", "local_only"]
+__all__ = [
+    "Candidate",
+    "ChatRouter",
+    "Cooldown",
+    "Policy",
+    "Single",
+    "call_scope",
+    "cleared",
+    "deadline_s",
+    "local_only",
+]
 
 
 def __getattr__(name: str) -> Any:

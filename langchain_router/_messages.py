@@ -19,11 +19,13 @@ from langchain_core.messages import (
 
 from langchain_router._tools import BoundTool
 from shared_core.tokens import TOKENS_PER_ATTACHMENT, TOKENS_PER_MESSAGE, estimate_tokens
-from shared_core.types import Modality, Prompt, Turn
+from shared_core.types import Modality, Prompt, Scope, Turn
 
-__all__ = ["STAMP", "as_chunk", "as_message", "read_prompt", "stamp"]
+__all__ = ["INNER", "STAMP", "as_chunk", "as_message", "author_of", "read_prompt", "stamp"]
 
 STAMP = "router"
+INNER = "inner"
+"""Under which a record keeps that of a router which is itself the candidate."""
 
 _ROLES: Mapping[str, Literal["system", "user", "assistant", "tool"]] = {
     "system": "system",
@@ -49,6 +51,8 @@ _MODALITIES: Mapping[str, Modality] = {
     "document": "pdf",
 }
 
+_NOBODY = Scope()
+
 M = TypeVar("M", bound=BaseMessage)
 
 
@@ -59,6 +63,7 @@ def read_prompt(
     must_call: bool = False,
     schema: Mapping[str, Any] | None = None,
     schema_method: str | None = None,
+    scope: Scope = _NOBODY,
 ) -> Prompt:
     """Return the plain view of a call that the core decides by."""
     tokens = TOKENS_PER_MESSAGE * len(messages) + sum(estimate_tokens(str(t)) for t in tools)
@@ -70,8 +75,7 @@ def read_prompt(
         role = _ROLES.get(message.role if isinstance(message, ChatMessage) else kind, "user")
         text, attachments = _read_content(message.content)
         if role == "assistant" and isinstance(message, AIMessage):
-            record = message.response_metadata.get(STAMP)  # anyone may use that key
-            author = record.get("candidate") if isinstance(record, Mapping) else None
+            author = author_of(message)
             for call in message.tool_calls:
                 tokens += estimate_tokens(str(call["args"]))
         turns.append(Turn(role, text))
@@ -88,6 +92,7 @@ def read_prompt(
         modalities=frozenset(modalities),
         in_tool_loop=bool(turns) and turns[-1].role == "tool",
         author=author,
+        scope=scope,
     )
 
 
@@ -119,9 +124,21 @@ def _modality_of(mime_type: str) -> Modality:
     return _MODALITIES.get(kind, "pdf")
 
 
+def author_of(message: AIMessage) -> str | None:
+    """Return the candidate that wrote it, by the record that it carries, if it carries ours."""
+    record = message.response_metadata.get(STAMP)  # anyone may use that key
+    return record.get("candidate") if isinstance(record, Mapping) else None
+
+
 def stamp(message: M, record: Mapping[str, Any]) -> M:
-    """Return a copy of the answer that carries the router's record."""
-    metadata = {**message.response_metadata, STAMP: dict(record)}
+    """Return a copy of the answer that carries the router's record.
+
+    The record of a router that is itself the candidate is kept inside, so that its own messages
+    can be given back to it as it wrote them.
+    """
+    inner = message.response_metadata.get(STAMP)
+    nested = {INNER: inner} if isinstance(inner, Mapping) else {}
+    metadata = {**message.response_metadata, STAMP: {**record, **nested}}
     return message.model_copy(update={"response_metadata": metadata})
 
 

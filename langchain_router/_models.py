@@ -9,27 +9,33 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.model_profile import ModelProfile
 from langchain_core.runnables import RunnableBinding
 
-from shared_core.errors import ConfigurationError
+from shared_core.errors import ConfigurationError, MissingExtraError
 from shared_core.types import Candidate
 
-__all__ = ["common_profile", "read_capabilities"]
+__all__ = ["common_profile", "look_at"]
 
 
-def read_capabilities(candidate: Candidate) -> dict[str, Any]:
-    """Return what the candidate's model can do: its profile, and what its class cannot do.
+def look_at(candidate: Candidate) -> tuple[Any, dict[str, Any]]:
+    """Return the candidate's model and what it can do: its profile, and what its class cannot.
 
-    A `bind_tools` that the class never overrides means that it cannot call tools.
+    A `bind_tools` that the class never overrides means that it cannot call tools. A string is the
+    name of a model for LangChain's `init_chat_model`.
 
     Raises:
-        ConfigurationError: The model is no chat model, nor a binding around one.
+        ConfigurationError: The model is no chat model, nor a binding around one, nor its name.
+        MissingExtraError: The model is a string and langchain is not installed.
     """
-    model = candidate.model
+    given = candidate.model
+    if isinstance(given, str):
+        given = _by_name(candidate.name, given)
+    model = given
     while isinstance(model, RunnableBinding):
         model = model.bound
     if not isinstance(model, BaseChatModel):
         raise ConfigurationError(
-            f"candidate {candidate.name!r}: model must be a LangChain BaseChatModel or a binding "
-            f"around one, not {type(model).__name__}"
+            f"candidate {candidate.name!r}: model must be a LangChain BaseChatModel, a binding "
+            "around one, or a string such as 'ollama:qwen3:4b', "
+            f"not {type(model).__name__}"
         )
     stated: dict[str, Any] = dict(model.profile or {})
     cls = type(model)
@@ -37,7 +43,18 @@ def read_capabilities(candidate: Candidate) -> dict[str, Any]:
         stated["tool_calling"] = False
         if cls.with_structured_output is BaseChatModel.with_structured_output:
             stated["structured_output"] = False
-    return stated
+    return given, stated
+
+
+def _by_name(candidate: str, model: str) -> BaseChatModel:
+    try:
+        from langchain.chat_models import init_chat_model
+    except ImportError as error:
+        raise MissingExtraError("langchain", "agents") from error
+    try:
+        return init_chat_model(model)
+    except Exception as error:  # whatever the provider's own class refuses
+        raise ConfigurationError(f"candidate {candidate!r}: {error}") from error
 
 
 def common_profile(candidates: Sequence[Candidate]) -> ModelProfile | None:

@@ -45,6 +45,7 @@ class Call:
     Attributes:
         router: The core.
         request: What is asked.
+        config: The caller's.
         transport: Makes the transport, given the router run's child config.
         output: Makes the caller's value out of the answer.
         chunks: Makes a fresh `Chunks` for one stream.
@@ -52,16 +53,17 @@ class Call:
 
     router: Router
     request: Request
+    config: RunnableConfig
     transport: Callable[[RunnableConfig], Transport]
     output: Callable[[Answer], Any]
     chunks: Callable[[], Chunks]
 
-    def invoke(self, owner: Runnable[Any, Any], input: Any, config: RunnableConfig) -> Any:
+    def invoke(self, owner: Runnable[Any, Any], input: Any) -> Any:
         """Return the caller's value."""
-        manager = get_callback_manager_for_config(config)
-        run = manager.on_chain_start(None, input, **_identity(owner, config))
+        manager = get_callback_manager_for_config(self.config)
+        run = manager.on_chain_start(None, input, **_identity(owner, self.config))
         try:
-            transport = self.transport(patch_config(config, callbacks=run.get_child()))
+            transport = self.transport(patch_config(self.config, callbacks=run.get_child()))
             decision = self.router.decide(self.request.prompt, self.request.force)
             answer = self.router.answer(self.request.prompt, decision, transport)
             output = self.output(answer)
@@ -71,12 +73,12 @@ class Call:
         run.on_chain_end(output)
         return output
 
-    async def ainvoke(self, owner: Runnable[Any, Any], input: Any, config: RunnableConfig) -> Any:
+    async def ainvoke(self, owner: Runnable[Any, Any], input: Any) -> Any:
         """Return the caller's value without blocking."""
-        manager = get_async_callback_manager_for_config(config)
-        run = await manager.on_chain_start(None, input, **_identity(owner, config))
+        manager = get_async_callback_manager_for_config(self.config)
+        run = await manager.on_chain_start(None, input, **_identity(owner, self.config))
         try:
-            transport = self.transport(patch_config(config, callbacks=run.get_child()))
+            transport = self.transport(patch_config(self.config, callbacks=run.get_child()))
             decision = await self.router.adecide(self.request.prompt, self.request.force)
             answer = await self.router.aanswer(self.request.prompt, decision, transport)
             output = self.output(answer)
@@ -86,15 +88,15 @@ class Call:
         await run.on_chain_end(output)
         return output
 
-    def stream(
-        self, owner: Runnable[Any, Any], input: Any, config: RunnableConfig
-    ) -> Generator[Any, None, None]:
+    def stream(self, owner: Runnable[Any, Any], input: Any) -> Generator[Any, None, None]:
         """Yield the caller's chunks; an abandoned stream ends the model's run before its own."""
-        manager = get_callback_manager_for_config(config)
-        run = manager.on_chain_start(None, input, **_identity(owner, config))
+        manager = get_callback_manager_for_config(self.config)
+        run = manager.on_chain_start(None, input, **_identity(owner, self.config))
         shown: list[Any] = []
         try:
-            with closing(self._source(patch_config(config, callbacks=run.get_child()))) as source:
+            with closing(
+                self._source(patch_config(self.config, callbacks=run.get_child()))
+            ) as source:
                 for chunk in _tapped(run, source):
                     yield chunk
                     shown.append(chunk)
@@ -106,15 +108,13 @@ class Call:
             raise
         run.on_chain_end(_merged(run, shown))
 
-    async def astream(
-        self, owner: Runnable[Any, Any], input: Any, config: RunnableConfig
-    ) -> AsyncGenerator[Any, None]:
+    async def astream(self, owner: Runnable[Any, Any], input: Any) -> AsyncGenerator[Any, None]:
         """Yield the caller's chunks without blocking."""
-        manager = get_async_callback_manager_for_config(config)
-        run = await manager.on_chain_start(None, input, **_identity(owner, config))
+        manager = get_async_callback_manager_for_config(self.config)
+        run = await manager.on_chain_start(None, input, **_identity(owner, self.config))
         shown: list[Any] = []
         try:
-            child = patch_config(config, callbacks=run.get_child())
+            child = patch_config(self.config, callbacks=run.get_child())
             async with aclosing(self._asource(child)) as source:
                 async for chunk in _atapped(run, source):
                     yield chunk

@@ -24,13 +24,14 @@ from typing import Any, cast
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import add_ai_message_chunks
+from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig, RunnableSequence
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from langchain_router._messages import as_chunk, as_message, stamp
 from langchain_router._runs import Call
 from langchain_router._tools import rebound
-from langchain_router._transport import Request, is_retryable, own_astream, reply_of
+from langchain_router._transport import ChatTransport, own_astream, reply_of
 from shared_core.types import Answer, Ask, Reply
 
 __all__ = ["Schema", "StructuredChunks", "StructuredRouter", "StructuredTransport"]
@@ -74,12 +75,11 @@ class StructuredRouter(Runnable[LanguageModelInput, Any]):
 
     def __init__(
         self,
-        make_call: Callable[[LanguageModelInput, list[str] | None, Mapping[str, Any]], Call],
-        make_config: Callable[[RunnableConfig | None], RunnableConfig],
+        make_call: Callable[..., Call],
         schema: Schema,
     ) -> None:
-        """Keep what a call is made of."""
-        self._make_call, self._make_config, self._schema = make_call, make_config, schema
+        """Keep what a call is made of: input, config, stop sequences, further arguments."""
+        self._make_call, self._schema = make_call, schema
 
     def invoke(
         self,
@@ -90,7 +90,7 @@ class StructuredRouter(Runnable[LanguageModelInput, Any]):
         **kwargs: Any,
     ) -> Any:
         """Route one call; see `ChatRouter.invoke`."""
-        return self._make_call(input, stop, kwargs).invoke(self, input, self._make_config(config))
+        return self._make_call(input, config, stop, kwargs).invoke(self, input)
 
     async def ainvoke(
         self,
@@ -101,8 +101,7 @@ class StructuredRouter(Runnable[LanguageModelInput, Any]):
         **kwargs: Any,
     ) -> Any:
         """Route one call without blocking."""
-        call = self._make_call(input, stop, kwargs)
-        return await call.ainvoke(self, input, self._make_config(config))
+        return await self._make_call(input, config, stop, kwargs).ainvoke(self, input)
 
     def stream(
         self,
@@ -116,8 +115,8 @@ class StructuredRouter(Runnable[LanguageModelInput, Any]):
         if self._schema.include_raw:
             yield self.invoke(input, config, stop=stop, **kwargs)
             return
-        call = self._make_call(input, stop, kwargs)
-        with closing(call.stream(self, input, self._make_config(config))) as values:
+        call = self._make_call(input, config, stop, kwargs)
+        with closing(call.stream(self, input)) as values:
             yield from values
 
     async def astream(
@@ -132,9 +131,8 @@ class StructuredRouter(Runnable[LanguageModelInput, Any]):
         if self._schema.include_raw:
             yield await self.ainvoke(input, config, stop=stop, **kwargs)
             return
-        call = self._make_call(input, stop, kwargs)
-        values = call.astream(self, input, self._make_config(config))
-        async with aclosing(values):
+        call = self._make_call(input, config, stop, kwargs)
+        async with aclosing(call.astream(self, input)) as values:
             async for value in values:
                 yield value
 
@@ -147,20 +145,18 @@ class StructuredChunks:
         return () if isinstance(item, Answer) else (item,)
 
 
-@dataclass(frozen=True)
-class StructuredTransport:
-    """Puts a request for structured output; see `shared_core.execution.run.Transport`."""
+@dataclass(frozen=True, kw_only=True)
+class StructuredTransport(ChatTransport):
+    """Puts a request for structured output: the model, then its own parser."""
 
-    request: Request
     schema: Schema
-    model_of: Callable[[str], Runnable[Any, Any]]
-    config: RunnableConfig
     _raw: list[AIMessageChunk] = field(default_factory=list)
 
     def send(self, ask: Ask) -> Reply:
         """Call the asked candidate, then its parser."""
-        llm, parser = self._parts(self.model_of(ask.candidate))
-        raw = llm.invoke(self.request.input, self.config, **self.request.kwargs())
+        llm, parser, asked = self._all_parts(ask)
+        with self.watched() as config:
+            raw = llm.invoke(asked, config, **self.request.kwargs())
         if parser is None:
             return _opaque(ask, raw)
         reply = reply_of(ask, raw)
@@ -171,8 +167,9 @@ class StructuredTransport:
 
     async def asend(self, ask: Ask) -> Reply:
         """Do the same without blocking."""
-        llm, parser = self._parts(self.model_of(ask.candidate))
-        raw = await llm.ainvoke(self.request.input, self.config, **self.request.kwargs())
+        llm, parser, asked = self._all_parts(ask)
+        with self.watched() as config:
+            raw = await llm.ainvoke(asked, config, **self.request.kwargs())
         if parser is None:
             return _opaque(ask, raw)
         reply = reply_of(ask, raw)
@@ -183,28 +180,30 @@ class StructuredTransport:
 
     def stream(self, ask: Ask) -> Generator[Any, None, None]:
         """Yield the parsed value as it grows; whole where the parser cannot be told apart."""
-        llm, parser = self._parts(self.model_of(ask.candidate))
+        llm, parser, asked = self._all_parts(ask)
         self._raw.clear()
         if parser is None:
             yield self._whole(self.send(ask))
             return
-        raw = llm.stream(self.request.input, self.config, **self.request.kwargs())
-        with closing(cast("Any", raw)):
-            yield from parser.transform(map(self._keep, raw), self.config)
+        with self.watched() as config:
+            raw = llm.stream(asked, config, **self.request.kwargs())
+            with closing(cast("Any", raw)):
+                yield from parser.transform(map(self._keep, raw), self.config)
 
     async def astream(self, ask: Ask) -> AsyncGenerator[Any, None]:
         """Do the same without blocking."""
-        llm, parser = self._parts(self.model_of(ask.candidate))
+        llm, parser, asked = self._all_parts(ask)
         self._raw.clear()
         if parser is None:
             yield self._whole(await self.asend(ask))
             return
-        raw = own_astream(llm, self.request.input, self.config, self.request.kwargs())
-        kept = (self._keep(chunk) async for chunk in raw)
-        values = cast("Any", parser.atransform(kept, self.config))
-        async with aclosing(raw), aclosing(kept), aclosing(values):
-            async for value in values:
-                yield value
+        with self.watched() as config:
+            raw = own_astream(llm, asked, config, self.request.kwargs())
+            kept = (self._keep(chunk) async for chunk in raw)
+            values = cast("Any", parser.atransform(kept, self.config))
+            async with aclosing(raw), aclosing(kept), aclosing(values):
+                async for value in values:
+                    yield value
 
     def join(self, ask: Ask, chunks: list[Any]) -> Reply:
         """Make one reply out of a stream."""
@@ -221,9 +220,11 @@ class StructuredTransport:
         """Every parsed value shows the caller something."""
         return True
 
-    def is_retryable(self, error: Exception) -> bool:
-        """See `is_retryable`."""
-        return is_retryable(error)
+    def _all_parts(
+        self, ask: Ask
+    ) -> tuple[Runnable[Any, Any], Runnable[Any, Any] | None, PromptValue]:
+        candidate = self.candidate(ask.candidate)
+        return *self._parts(candidate.model), self.request.input_for(candidate)
 
     def _whole(self, reply: Reply) -> Any:
         if reply.parse_error is not None:

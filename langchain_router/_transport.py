@@ -12,24 +12,29 @@ from collections.abc import (
     Generator,
     Iterable,
     Mapping,
+    Sequence,
 )
-from contextlib import aclosing, closing
+from contextlib import AbstractContextManager, aclosing, closing
 from dataclasses import dataclass, field
+from operator import is_
 from typing import Any, cast
 
 from langchain_core.exceptions import ContextOverflowError, ModelError
-from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import add_ai_message_chunks
-from langchain_core.prompt_values import PromptValue
+from langchain_core.prompt_values import ChatPromptValue, PromptValue
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
 from langchain_core.runnables.config import merge_configs
 
+from langchain_router._history import history_for
 from langchain_router._messages import as_chunk
 from langchain_router._tools import BoundTools
-from shared_core.execution.failures import may_pass
-from shared_core.types import Ask, Prompt, Reply, Usage
+from langchain_router._witness import watched
+from shared_core.execution import failures
+from shared_core.execution.failures import Kind
+from shared_core.types import Ask, Candidate, Prompt, Reply, Usage
 
-__all__ = ["ChatTransport", "Request", "is_retryable", "own_astream", "reply_of"]
+__all__ = ["ChatTransport", "Request", "kind_of", "own_astream", "reply_of"]
 
 
 @dataclass(frozen=True)
@@ -37,8 +42,9 @@ class Request:
     """What one call asks for.
 
     Attributes:
-        input: The caller's own messages; the chosen model reads them from here without another
-            conversion.
+        input: What the caller gave; the chosen model reads it without another conversion where
+            nothing in it has to change.
+        messages: The same as messages.
         prompt: The core's view of them.
         force: The candidate that must answer, by name.
         tools: What to bind, with `tool_choice` and `tool_options`.
@@ -47,6 +53,7 @@ class Request:
     """
 
     input: PromptValue
+    messages: Sequence[BaseMessage]
     prompt: Prompt
     force: str | None = None
     tools: BoundTools = field(default_factory=BoundTools)
@@ -58,6 +65,12 @@ class Request:
     def kwargs(self) -> dict[str, Any]:
         """Return the arguments of the chosen model's call."""
         return {**self.params, **({"stop": self.stop} if self.stop else {})}
+
+    def input_for(self, candidate: Candidate) -> PromptValue:
+        """Return the conversation as the candidate can read it."""
+        history = history_for(candidate, self.messages)
+        same = len(history) == len(self.messages) and all(map(is_, history, self.messages))
+        return self.input if same else ChatPromptValue.model_construct(messages=history)
 
     def bound(self, model: Runnable[Any, Any]) -> Runnable[Any, Any]:
         """Return the model with this request's tools bound its own way."""
@@ -72,67 +85,81 @@ class ChatTransport:
 
     Attributes:
         request: What is asked.
-        model_of: Gives a candidate's model by name.
+        candidate: Gives a candidate by name.
         config: The router run's child config.
         streaming: Whole answers are collected from a stream, so that handlers see the tokens.
     """
 
     request: Request
-    model_of: Callable[[str], Runnable[Any, Any]]
+    candidate: Callable[[str], Candidate]
     config: RunnableConfig
     streaming: bool = False
+    spoken: list[Exception] = field(default_factory=list)
 
     def send(self, ask: Ask) -> Reply:
         """Call the asked candidate."""
         if self.streaming:
             return self.join(ask, list(self.stream(ask)))
-        model = self.request.bound(self.model_of(ask.candidate))
-        return reply_of(ask, model.invoke(*self._arguments(), **self.request.kwargs()))
+        model, asked = self.parts(ask)
+        with self.watched() as config:
+            return reply_of(ask, model.invoke(asked, config, **self.request.kwargs()))
 
     async def asend(self, ask: Ask) -> Reply:
         """Call the asked candidate without blocking."""
         if self.streaming:
             return self.join(ask, [chunk async for chunk in self.astream(ask)])
-        model = self.request.bound(self.model_of(ask.candidate))
-        return reply_of(ask, await model.ainvoke(*self._arguments(), **self.request.kwargs()))
+        model, asked = self.parts(ask)
+        with self.watched() as config:
+            return reply_of(ask, await model.ainvoke(asked, config, **self.request.kwargs()))
 
-    def stream(self, ask: Ask) -> Generator[AIMessageChunk, None, None]:
+    def stream(self, ask: Ask) -> Generator[Any, None, None]:
         """Yield the asked candidate's chunks; one that cannot stream gives a single chunk."""
-        model = self.request.bound(self.model_of(ask.candidate))
-        chunks = cast("Any", model.stream(*self._arguments(), **self.request.kwargs()))
-        with closing(chunks):
-            for chunk in chunks:
-                yield as_chunk(chunk)
+        model, asked = self.parts(ask)
+        with self.watched() as config:
+            chunks = cast("Any", model.stream(asked, config, **self.request.kwargs()))
+            with closing(chunks):
+                for chunk in chunks:
+                    yield as_chunk(chunk)
 
-    async def astream(self, ask: Ask) -> AsyncGenerator[AIMessageChunk, None]:
+    async def astream(self, ask: Ask) -> AsyncGenerator[Any, None]:
         """Do the same without blocking."""
-        model = self.request.bound(self.model_of(ask.candidate))
-        async with aclosing(
-            own_astream(model, *self._arguments(), self.request.kwargs())
-        ) as chunks:
-            async for chunk in chunks:
-                yield as_chunk(chunk)
+        model, asked = self.parts(ask)
+        with self.watched() as config:
+            chunks = own_astream(model, asked, config, self.request.kwargs())
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    yield as_chunk(chunk)
 
-    def join(self, ask: Ask, chunks: list[AIMessageChunk]) -> Reply:
+    def join(self, ask: Ask, chunks: list[Any]) -> Reply:
         """Make one reply out of a stream."""
         if not chunks:
             return Reply(ask.candidate, native=AIMessageChunk(content="", chunk_position="last"))
         return reply_of(ask, add_ai_message_chunks(*chunks))
 
-    def split(self, reply: Reply) -> Iterable[AIMessageChunk]:
+    def split(self, reply: Reply) -> Iterable[Any]:
         """Return a reply that was held back as a stream of one chunk."""
         return (as_chunk(reply.native),)
 
-    def is_visible(self, chunk: AIMessageChunk) -> bool:
+    def is_visible(self, chunk: Any) -> bool:
         """Tell whether the chunk carries content or a part of a tool call."""
         return bool(chunk.content or chunk.tool_call_chunks or chunk.additional_kwargs)
 
-    def is_retryable(self, error: Exception) -> bool:
-        """See `is_retryable`."""
-        return is_retryable(error)
+    def kind_of(self, error: Exception) -> Kind | None:
+        """See `kind_of`."""
+        return kind_of(error)
 
-    def _arguments(self) -> tuple[PromptValue, RunnableConfig]:
-        return self.request.input, self.config
+    def is_retryable(self, error: Exception) -> bool:
+        """Tell whether another may answer: not once a handler has shown a part of this answer."""
+        return kind_of(error) is not None and not any(error is known for known in self.spoken)
+
+    def parts(self, ask: Ask) -> tuple[Runnable[Any, Any], PromptValue]:
+        """Return the asked candidate's model with its tools bound, and what it reads."""
+        candidate = self.candidate(ask.candidate)
+        return self.request.bound(candidate.model), self.request.input_for(candidate)
+
+    def watched(self) -> AbstractContextManager[RunnableConfig]:
+        """Give the config of one attempt; see `watched`."""
+        return watched(self.config, self.spoken)
 
 
 def own_astream(
@@ -158,13 +185,13 @@ def reply_of(ask: Ask, message: AIMessage) -> Reply:
     return Reply(ask.candidate, native=message, text=str(message.text), usage=usage)
 
 
-def is_retryable(error: Exception) -> bool:
-    """Tell whether another candidate might succeed where this error was raised.
+def kind_of(error: Exception) -> Kind | None:
+    """Tell what kind of failure it is.
 
-    LangChain's provider packages raise one typed tree and mark what may pass (rate limits, server
-    errors, timeouts, lost connections); besides those, a prompt too long for one model may fit
-    another. Packages that do not raise it yet are told by `may_pass`.
+    LangChain's provider packages raise one typed tree and mark what may pass: rate limits, server
+    errors, timeouts, lost connections. Packages that do not raise it yet are told by
+    `shared_core.execution.failures`.
     """
-    if isinstance(error, ModelError):
-        return error.is_retryable or isinstance(error, ContextOverflowError)
-    return may_pass(error)
+    if isinstance(error, ModelError) and not isinstance(error, ContextOverflowError):
+        return "unavailable" if error.is_retryable else None
+    return failures.kind_of(error)

@@ -11,7 +11,8 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
-from typing import Annotated, Any, Self, cast
+from dataclasses import replace
+from typing import Annotated, Any, cast
 
 from langchain_core.callbacks import CallbackManagerForLLMRun, Callbacks
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -19,12 +20,13 @@ from langchain_core.language_models.base import LangSmithParams
 from langchain_core.language_models.model_profile import ModelProfile
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult, LLMResult
-from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
-from langchain_core.runnables.config import merge_configs
+from langchain_core.runnables import Runnable, RunnableConfig
 from pydantic import ConfigDict, PrivateAttr, SkipValidation
 
+from langchain_router._config import configs_of, own_config, scope_of
+from langchain_router._events import AsyncRoutedEvents, EventChunks, EventTransport, routed_events
 from langchain_router._messages import as_chunk, read_prompt
-from langchain_router._models import common_profile, read_capabilities
+from langchain_router._models import common_profile, look_at
 from langchain_router._output import MessageChunks, finished_message
 from langchain_router._runs import Call
 from langchain_router._structured import (
@@ -37,9 +39,11 @@ from langchain_router._tools import BoundTools, choose_tools, take_options
 from langchain_router._transport import ChatTransport, Request
 from shared_core.arguments import check_arguments
 from shared_core.decision.policy import Policy
+from shared_core.execution.health import Cooldown
 from shared_core.prediction.base import Predictor
 from shared_core.prediction.fallback import FallbackPredictor
-from shared_core.router import SETTINGS, Router, make_router
+from shared_core.router import Router
+from shared_core.settings import Steered
 from shared_core.strategies.base import Strategy
 from shared_core.strategies.single import Single
 from shared_core.tokens import estimate_tokens
@@ -53,18 +57,20 @@ _DEFAULTS = ("temperature", "max_tokens", "timeout")
 _CANDIDATES_OWN = ("cache", "rate_limiter")
 
 
-class ChatRouter(BaseChatModel):
+class ChatRouter(Steered, BaseChatModel):
     """A chat model that sends each call to the cheapest candidate that is good enough.
 
     Args:
         candidates: `Candidate`s or a mapping of names to chat models, weakest first. A candidate's
-            model is any `BaseChatModel`, or a binding around one.
+            model is any `BaseChatModel`, a binding around one, or a string for LangChain's
+            `init_chat_model`, such as "ollama:qwen3:4b" (extra `agents`).
         policy: How much quality may be given up, and what may never happen.
         strategy: How a decision becomes calls.
         predictor: Tells how well each candidate would do.
         temperature: Default for the candidates' calls; so are `max_tokens`, `timeout` (seconds)
             and `stop`.
         max_retries: Most further attempts after the first one.
+        cooldown: When a candidate that keeps failing is let rest.
         streaming: True: `invoke` collects its answer from a stream. False: `stream` gives the
             whole answer as one chunk.
         api_key: Accepted for compatibility and not used: keys belong to the candidates.
@@ -90,6 +96,7 @@ class ChatRouter(BaseChatModel):
     timeout: float | None = None
     stop: list[str] | None = None
     max_retries: int | None = None
+    cooldown: Annotated[Cooldown, SkipValidation] = Cooldown()
     streaming: bool | None = None
 
     _router: Router = PrivateAttr()
@@ -104,43 +111,28 @@ class ChatRouter(BaseChatModel):
     def model_post_init(self, context: Any, /) -> None:
         """Build the core once all fields are there."""
         super().model_post_init(context)
-        self._router = self._make_router({})
+        self._begin()
 
-    def _make_router(self, changed: Mapping[str, Any]) -> Router:
-        settings = {name: changed.get(name, getattr(self, name)) for name in SETTINGS}
-        return make_router(settings, read_capabilities)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Set a field; one that steers the routing takes effect, or is refused and unchanged."""
-        if name in SETTINGS:
-            self._router = self._make_router({name: value})
-        super().__setattr__(name, value)
-
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Return a copy; fields in `update` that steer the routing take effect on it."""
-        copy = super().model_copy(update=update, deep=deep)
-        if not SETTINGS.isdisjoint(update or ()):
-            copy._router = copy._make_router({})
-        return copy
+    def _look_at(self, candidate: Candidate) -> tuple[Any, Mapping[str, Any]]:
+        return look_at(candidate)
 
     # --- deciding ---
 
-    def explain(self, input: LanguageModelInput, **kwargs: Any) -> Decision:
+    def explain(
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Decision:
         """Return the decision that a call with this input would make; no model is called.
 
         Args:
             input: As for `invoke`.
+            config: As for `invoke`.
             **kwargs: As for `invoke`: tools, `model=`, and so on.
 
         Raises:
             NoCandidateError: No candidate may answer.
         """
-        request = self._request(input, None, kwargs)
+        request = self._request(input, own_config(self, config), None, kwargs)
         return self._router.decide(request.prompt, request.force)
-
-    def with_policy(self, policy: Policy) -> ChatRouter:
-        """Return a light copy with another policy; everything else is shared."""
-        return self.model_copy(update={"policy": policy})
 
     # --- calling ---
 
@@ -158,8 +150,8 @@ class ChatRouter(BaseChatModel):
             input: A string, messages, or a prompt value.
             config: Callbacks, tags, metadata and so on; passed down to the chosen model.
             stop: Stop sequences.
-            **kwargs: `model="<candidate>"` forces that candidate. The rest goes to the chosen
-                model's call.
+            **kwargs: `model="<candidate>"` forces that candidate; `subject_to=[...]` are
+                constraints of this call. The rest goes to the chosen model's call.
 
         Returns:
             The chosen model's message, with the router's record in `response_metadata["router"]`.
@@ -168,8 +160,7 @@ class ChatRouter(BaseChatModel):
             NoCandidateError: No candidate may answer.
             UnknownCandidateError: `model` names no candidate.
         """
-        call = self._call(self._request(input, stop, kwargs))
-        return cast("AIMessage", call.invoke(self, input, self._config(config)))
+        return cast("AIMessage", self._call(input, config, stop, kwargs).invoke(self, input))
 
     async def ainvoke(
         self,
@@ -180,8 +171,8 @@ class ChatRouter(BaseChatModel):
         **kwargs: Any,
     ) -> AIMessage:
         """Route one call without blocking; see `invoke`."""
-        call = self._call(self._request(input, stop, kwargs))
-        return cast("AIMessage", await call.ainvoke(self, input, self._config(config)))
+        call = self._call(input, config, stop, kwargs)
+        return cast("AIMessage", await call.ainvoke(self, input))
 
     def stream(
         self,
@@ -195,8 +186,8 @@ class ChatRouter(BaseChatModel):
         if self._streaming_disabled(**kwargs):
             yield as_chunk(self.invoke(input, config, stop=stop, **kwargs))
             return
-        call = self._call(self._request(input, stop, kwargs))
-        with closing(call.stream(self, input, self._config(config))) as chunks:
+        call = self._call(input, config, stop, kwargs)
+        with closing(call.stream(self, input)) as chunks:
             yield from chunks
 
     async def astream(
@@ -211,8 +202,8 @@ class ChatRouter(BaseChatModel):
         if self._streaming_disabled(**kwargs):
             yield as_chunk(await self.ainvoke(input, config, stop=stop, **kwargs))
             return
-        call = self._call(self._request(input, stop, kwargs))
-        async with aclosing(call.astream(self, input, self._config(config))) as chunks:
+        call = self._call(input, config, stop, kwargs)
+        async with aclosing(call.astream(self, input)) as chunks:
             async for chunk in chunks:
                 yield chunk
 
@@ -225,13 +216,12 @@ class ChatRouter(BaseChatModel):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Stream events; for `version="v3"` the chosen model's own event stream."""
+        """Stream events; for `version="v3"` the chosen model's own, with the record at the end."""
         if version != "v3":
             options: Any = {"version": version, "stop": stop, **kwargs}
             return super().stream_events(input, config, **options)
-        request = self._request(input, stop, kwargs)
-        decision = self._router.decide(request.prompt, request.force)
-        return self._events("stream_events", request, decision, self._config(config))
+        call = self._event_call(input, config, stop, kwargs)
+        return routed_events(call.stream(self, input))
 
     def astream_events(
         self,
@@ -246,18 +236,10 @@ class ChatRouter(BaseChatModel):
         if version != "v3":
             options: Any = {"version": version, "stop": stop, **kwargs}
             return super().astream_events(input, config, **options)
-        return self._astream_events_v3(self._request(input, stop, kwargs), self._config(config))
+        return self._astream_events_v3(input, config, stop, kwargs)
 
-    async def _astream_events_v3(self, request: Request, config: RunnableConfig) -> Any:
-        decision = await self._router.adecide(request.prompt, request.force)
-        return await self._events("astream_events", request, decision, config)
-
-    def _events(
-        self, method: str, request: Request, decision: Decision, config: RunnableConfig
-    ) -> Any:
-        model = request.bound(self._model_of(decision.candidate))
-        options = {"version": "v3", **request.kwargs()}
-        return getattr(model, method)(request.input, config, **options)
+    async def _astream_events_v3(self, input: LanguageModelInput, *args: Any) -> Any:
+        return AsyncRoutedEvents(self._event_call(input, *args).astream(self, input))
 
     def generate(
         self,
@@ -272,7 +254,7 @@ class ChatRouter(BaseChatModel):
         **kwargs: Any,
     ) -> LLMResult:
         """Route one call per list of messages."""
-        configs = _configs_of(len(messages), callbacks, tags, metadata, run_name, run_id)
+        configs = configs_of(len(messages), callbacks, tags, metadata, run_name, run_id)
         calls = zip(messages, configs, strict=True)
         return _result_of([self.invoke(m, c, stop=stop, **kwargs) for m, c in calls])
 
@@ -289,7 +271,7 @@ class ChatRouter(BaseChatModel):
         **kwargs: Any,
     ) -> LLMResult:
         """Route one call per list of messages, side by side."""
-        configs = _configs_of(len(messages), callbacks, tags, metadata, run_name, run_id)
+        configs = configs_of(len(messages), callbacks, tags, metadata, run_name, run_id)
         calls = zip(messages, configs, strict=True)
         answers = (self.ainvoke(m, c, stop=stop, **kwargs) for m, c in calls)
         return _result_of(await asyncio.gather(*answers))
@@ -339,19 +321,21 @@ class ChatRouter(BaseChatModel):
         """
         wanted = Schema(schema, {k: v for k, v in kwargs.items() if v is not None}, include_raw)
 
-        def make_call(input: LanguageModelInput, stop: list[str] | None, params: Any) -> Call:
-            request = self._request(input, stop, params, wanted)
+        def make_call(input: Any, config: Any, stop: Any, params: Mapping[str, Any]) -> Call:
+            config = own_config(self, config)
+            request = self._request(input, config, stop, params, wanted)
             return Call(
                 router=self._router,
                 request=request,
+                config=config,
                 transport=lambda config: StructuredTransport(
-                    request, wanted, self._model_of, config
+                    request, self._router.__getitem__, config, schema=wanted
                 ),
                 output=wanted.output,
                 chunks=StructuredChunks,
             )
 
-        return StructuredRouter(make_call, self._config, wanted)
+        return StructuredRouter(make_call, wanted)
 
     # --- what code that looks at the model sees ---
 
@@ -395,6 +379,7 @@ class ChatRouter(BaseChatModel):
     def _request(
         self,
         input: LanguageModelInput,
+        config: RunnableConfig,
         stop: list[str] | None,
         kwargs: Mapping[str, Any],
         schema: Schema | None = None,
@@ -402,6 +387,7 @@ class ChatRouter(BaseChatModel):
         params = {name: value for name in _DEFAULTS if (value := getattr(self, name)) is not None}
         params.update(kwargs)
         force = params.pop("model", None)
+        scope = scope_of(config, params.pop("subject_to", ()))
         choice = params.pop("tool_choice", None)
         given = params.pop("tools", None)
         tools = given if isinstance(given, BoundTools) else BoundTools(given or ())
@@ -412,12 +398,14 @@ class ChatRouter(BaseChatModel):
         must_call = choice not in (None, "auto")
         return Request(
             input=value,
+            messages=messages,
             prompt=read_prompt(
                 messages,
                 tools,
                 must_call=must_call,
                 schema=None if schema is None else schema.view,
                 schema_method=None if schema is None else schema.options.get("method"),
+                scope=scope,
             ),
             force=force,
             tools=tools,
@@ -427,48 +415,39 @@ class ChatRouter(BaseChatModel):
             params=params,
         )
 
-    def _call(self, request: Request) -> Call:
-        version = self.output_version
+    def _call(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None,
+        stop: list[str] | None,
+        kwargs: Mapping[str, Any],
+    ) -> Call:
+        version, config = self.output_version, own_config(self, config)
+        request = self._request(input, config, stop, kwargs)
         return Call(
             router=self._router,
             request=request,
+            config=config,
             transport=lambda config: ChatTransport(
-                request, self._model_of, config, streaming=bool(self.streaming)
+                request, self._router.__getitem__, config, streaming=bool(self.streaming)
             ),
             output=lambda answer: finished_message(answer, version),
             chunks=lambda: MessageChunks(version),
         )
 
-    def _model_of(self, name: str) -> Runnable[Any, Any]:
-        return cast("Runnable[Any, Any]", self._router[name].model)
-
-    def _config(self, config: RunnableConfig | None) -> RunnableConfig:
-        own: dict[str, Any] = {}
-        if self.callbacks:
-            own["callbacks"] = self.callbacks
-        if self.tags:
-            own["tags"] = self.tags
-        if metadata := {k: v for k, v in (self.metadata or {}).items() if k != "lc_versions"}:
-            own["metadata"] = metadata
-        config = ensure_config(config)
-        return merge_configs(cast("RunnableConfig", own), config) if own else config
-
-
-def _configs_of(
-    count: int,
-    callbacks: Callbacks,
-    tags: list[str] | None,
-    metadata: dict[str, Any] | None,
-    run_name: str | None,
-    run_id: uuid.UUID | None,
-) -> list[RunnableConfig]:
-    """Return a config for each of several calls; a run's id can only be the first one's."""
-    given = {"callbacks": callbacks, "tags": tags, "metadata": metadata, "run_name": run_name}
-    shared = {k: v for k, v in given.items() if v is not None}
-    configs = [cast("RunnableConfig", dict(shared)) for _ in range(count)]
-    if configs and run_id is not None:
-        configs[0]["run_id"] = run_id
-    return configs
+    def _event_call(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None,
+        stop: list[str] | None,
+        kwargs: Mapping[str, Any],
+    ) -> Call:
+        call = self._call(input, config, stop, kwargs)
+        return replace(
+            call,
+            transport=lambda config: EventTransport(call.request, self._router.__getitem__, config),
+            chunks=EventChunks,
+        )
 
 
 def _result_of(answers: Sequence[AIMessage]) -> LLMResult:

@@ -8,6 +8,27 @@ except ImportError as error:
     raise MissingExtraError("llama-index-core", "llamaindex") from error
 
 from llamaindex_router.base import RouterLLM
-from shared_core import Candidate, Policy, Single, local_only
+from llamaindex_router.events import RouterDecisionEvent
+from shared_core import (
+    Candidate,
+    Cooldown,
+    Policy,
+    Single,
+    call_scope,
+    cleared,
+    deadline_s,
+    local_only,
+)
 
-__all__ = ["Candidate", "Policy", "RouterLLM", "Single", "local_only"]
+__all__ = [
+    "Candidate",
+    "Cooldown",
+    "Policy",
+    "RouterDecisionEvent",
+    "RouterLLM",
+    "Single",
+    "call_scope",
+    "cleared",
+    "deadline_s",
+    "local_only",
+]

@@ -1,7 +1,7 @@
-"""LlamaIndex messages seen from the core: the view in, copies on the way, the stamp out.
+"""LlamaIndex messages seen from the core: the view in, the stamp out.
 
-In: the caller's messages, which are read and never changed. Out: a `Prompt`; copies for the
-chosen LLM, without our stamps; copies of responses that carry the router's record.
+In: the caller's messages, which are read and never changed. Out: a `Prompt`; copies of responses
+that carry the router's record.
 """
 
 from __future__ import annotations
@@ -17,13 +17,26 @@ from llama_index.core.base.llms.types import (
 )
 
 from shared_core.tokens import TOKENS_PER_ATTACHMENT, TOKENS_PER_MESSAGE, estimate_tokens
-from shared_core.types import Modality, Prompt, Turn, Usage
+from shared_core.types import Modality, Prompt, Scope, Turn, Usage
 
-__all__ = ["STAMP", "author_of", "copy_messages", "read_prompt", "stamp", "text_of", "usage_of"]
+__all__ = [
+    "INNER",
+    "STAMP",
+    "author_of",
+    "read_prompt",
+    "role_of",
+    "stamp",
+    "text_of",
+    "usage_of",
+]
 
 STAMP = "router"
+INNER = "inner"
+"""Under which a record keeps that of a router which is itself the candidate."""
 
-_ROLES: Mapping[MessageRole, Literal["system", "user", "assistant", "tool"]] = {
+Role = Literal["system", "user", "assistant", "tool"]
+
+_ROLES: Mapping[MessageRole, Role] = {
     MessageRole.SYSTEM: "system",
     MessageRole.DEVELOPER: "system",
     MessageRole.ASSISTANT: "assistant",
@@ -41,6 +54,8 @@ _MODALITIES: Mapping[str, Modality] = {
 }
 """By `block_type`: the classes differ between the versions of LlamaIndex."""
 
+_NOBODY = Scope()
+
 R = TypeVar("R")
 
 
@@ -50,6 +65,7 @@ def read_prompt(
     *,
     must_call: bool = False,
     schema: Mapping[str, Any] | None = None,
+    scope: Scope = _NOBODY,
 ) -> Prompt:
     """Return the plain view of a call that the core decides by."""
     tokens = TOKENS_PER_MESSAGE * len(messages) + sum(estimate_tokens(str(t)) for t in tools)
@@ -57,7 +73,7 @@ def read_prompt(
     modalities: list[Modality] = []
     author = None
     for message in messages:
-        role = _ROLES.get(message.role, "user")
+        role = role_of(message)
         if role == "assistant":
             author = author_of(message)
         texts = []
@@ -80,31 +96,19 @@ def read_prompt(
         modalities=frozenset(modalities),
         in_tool_loop=bool(turns) and turns[-1].role == "tool",
         author=author,
+        scope=scope,
     )
+
+
+def role_of(message: ChatMessage) -> Role:
+    """Return the plain role of a message; one that nobody knows is a user's."""
+    return _ROLES.get(message.role, "user")
 
 
 def author_of(stamped: ChatMessage | ChatResponse) -> str | None:
     """Return the candidate that wrote it, by the record that it carries, if it carries ours."""
     record = stamped.additional_kwargs.get(STAMP)
     return record.get("candidate") if isinstance(record, Mapping) else None
-
-
-def copy_messages(
-    messages: Sequence[ChatMessage], system_role: MessageRole = MessageRole.SYSTEM
-) -> list[ChatMessage]:
-    """Return copies for one attempt, without our stamps and in the role that the LLM reads.
-
-    An integration may append to the list it gets, and some send every additional argument of a
-    message to their provider.
-    """
-    return [_copy(message, system_role) for message in messages]
-
-
-def _copy(message: ChatMessage, system_role: MessageRole) -> ChatMessage:
-    kept = {k: v for k, v in message.additional_kwargs.items() if k != STAMP}
-    role = system_role if message.role == MessageRole.SYSTEM else message.role
-    update = {"additional_kwargs": kept, "role": role, "blocks": list(message.blocks)}
-    return message.model_copy(update=update)
 
 
 def stamp(response: R, record: Mapping[str, Any]) -> R:
@@ -115,16 +119,26 @@ def stamp(response: R, record: Mapping[str, Any]) -> R:
     """
     if isinstance(response, ChatResponse):
         message = response.message
-        kwargs = {**message.additional_kwargs, STAMP: dict(record)}
         update: dict[str, Any] = {
-            "message": message.model_copy(update={"additional_kwargs": kwargs}),
-            "additional_kwargs": {**response.additional_kwargs, STAMP: dict(record)},
+            "message": message.model_copy(update=_stamped(message, record)),
+            **_stamped(response, record),
         }
         return response.model_copy(update=update)
     if isinstance(response, CompletionResponse):
-        kwargs = {**response.additional_kwargs, STAMP: dict(record)}
-        return response.model_copy(update={"additional_kwargs": kwargs})
+        return response.model_copy(update=_stamped(response, record))
     return response
+
+
+def _stamped(
+    holder: ChatMessage | ChatResponse | CompletionResponse, record: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the fields with the record in them, that of a candidate's own router kept inside."""
+    kwargs = holder.additional_kwargs
+    inner = kwargs.get(STAMP)
+    if isinstance(inner, Mapping) and inner.get("decision_id") == record["decision_id"]:
+        inner = inner.get(INNER)  # our own, of an earlier moment of the same stream
+    nested = {INNER: inner} if isinstance(inner, Mapping) else {}
+    return {"additional_kwargs": {**kwargs, STAMP: {**record, **nested}}}
 
 
 def text_of(response: object) -> str:

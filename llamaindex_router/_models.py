@@ -13,11 +13,11 @@ from llama_index.core.llms.llm import LLM
 from shared_core.errors import ConfigurationError
 from shared_core.types import Candidate
 
-__all__ = ["common_metadata", "read_capabilities"]
+__all__ = ["common_metadata", "look_at"]
 
 
-def read_capabilities(candidate: Candidate) -> dict[str, Any]:
-    """Return what the candidate's LLM says of itself: its window, and whether it calls tools.
+def look_at(candidate: Candidate) -> tuple[LLM, dict[str, Any]]:
+    """Return the candidate's LLM and what it says of itself: its window, whether it calls tools.
 
     LlamaIndex has no "unknown": a window that equals its default (3,900 tokens) is taken for one
     that nobody stated, so that a model is not refused a prompt which it could take.
@@ -36,7 +36,7 @@ def read_capabilities(candidate: Candidate) -> dict[str, Any]:
     stated: dict[str, Any] = {"tool_calling": calls_tools}
     if metadata.context_window > 0 and metadata.context_window != DEFAULT_CONTEXT_WINDOW:
         stated["max_input_tokens"] = metadata.context_window
-    return stated
+    return model, stated
 
 
 def common_metadata(candidates: Sequence[Candidate], context_window: int | None) -> LLMMetadata:

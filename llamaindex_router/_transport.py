@@ -15,11 +15,11 @@ from llama_index.core.base.llms.types import (
     ChatResponse,
     CompletionResponse,
 )
-from llama_index.core.llms.llm import LLM
 
 from llamaindex_router._messages import stamp, text_of, usage_of
-from shared_core.execution.failures import may_pass
-from shared_core.types import Ask, Decision, Prompt, Reply
+from shared_core.execution import failures
+from shared_core.execution.failures import Kind
+from shared_core.types import Ask, Candidate, Decision, Prompt, Reply
 
 __all__ = ["LLMTransport", "Method", "Request"]
 
@@ -33,14 +33,14 @@ class Request:
     Attributes:
         method: The method that is called, by its plain name.
         prompt: The core's view of it.
-        arguments: Makes fresh arguments for one attempt at an LLM; nothing in them is the
+        arguments: Makes fresh arguments for one attempt at a candidate; nothing in them is the
             caller's own list or message.
         force: The candidate that must answer, by name.
     """
 
     method: Method
     prompt: Prompt
-    arguments: Callable[[LLM], tuple[tuple[Any, ...], Mapping[str, Any]]]
+    arguments: Callable[[Candidate], tuple[tuple[Any, ...], Mapping[str, Any]]]
     force: str | None = None
 
 
@@ -51,12 +51,12 @@ class LLMTransport:
     Attributes:
         request: What is asked.
         decision: Stamped on the chunks of a stream, whose record is not complete yet.
-        model_of: Gives a candidate's LLM by name.
+        candidate: Gives a candidate by name.
     """
 
     request: Request
     decision: Decision
-    model_of: Callable[[str], LLM]
+    candidate: Callable[[str], Candidate]
 
     def send(self, ask: Ask) -> Reply:
         """Call the asked candidate."""
@@ -98,14 +98,18 @@ class LLMTransport:
             return bool(chunk.delta or calls or shown)
         return not isinstance(chunk, CompletionResponse) or bool(chunk.delta or chunk.text)
 
+    def kind_of(self, error: Exception) -> Kind | None:
+        """See `failures.kind_of`: LlamaIndex has no error tree of its own."""
+        return failures.kind_of(error)
+
     def is_retryable(self, error: Exception) -> bool:
-        """See `may_pass`: LlamaIndex has no error tree of its own."""
-        return may_pass(error)
+        """Tell whether another candidate might succeed where this error was raised."""
+        return failures.kind_of(error) is not None
 
     def _call(self, prefix: str, ask: Ask) -> Any:
-        model = self.model_of(ask.candidate)
-        args, kwargs = self.request.arguments(model)
-        return getattr(model, prefix + self.request.method)(*args, **kwargs)
+        candidate = self.candidate(ask.candidate)
+        args, kwargs = self.request.arguments(candidate)
+        return getattr(candidate.model, prefix + self.request.method)(*args, **kwargs)
 
     def _stamped(self, chunk: Any, ask: Ask) -> Any:
         decision = self.decision

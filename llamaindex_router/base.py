@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import aclosing, closing
-from typing import Annotated, Any, Self, cast
+from typing import Annotated, Any, cast
 
 from llama_index.core.base.llms.types import (
     ChatMessage,
@@ -22,30 +22,38 @@ from llama_index.core.base.llms.types import (
     LLMMetadata,
 )
 from llama_index.core.llms.function_calling import FunctionCallingLLM
-from llama_index.core.llms.llm import LLM, ToolSelection
+from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.prompts import ChatPromptTemplate, PromptTemplate
 from llama_index.core.tools.types import BaseTool
 from pydantic import BaseModel, Field, PrivateAttr, SkipValidation
 
-from llamaindex_router._messages import author_of, copy_messages, read_prompt, stamp
-from llamaindex_router._models import common_metadata, read_capabilities
+from llamaindex_router._history import history_for
+from llamaindex_router._messages import author_of, read_prompt, stamp
+from llamaindex_router._models import common_metadata, look_at
 from llamaindex_router._transport import LLMTransport, Request
+from llamaindex_router.events import announce
 from shared_core.arguments import check_arguments
 from shared_core.decision.policy import Policy
+from shared_core.execution.health import Cooldown
 from shared_core.prediction.base import Predictor
 from shared_core.prediction.fallback import FallbackPredictor
-from shared_core.router import SETTINGS, Router, make_router
+from shared_core.router import Router
+from shared_core.scope import current_scope
+from shared_core.settings import Steered
 from shared_core.strategies.base import Strategy
 from shared_core.strategies.single import Single
-from shared_core.types import Answer, Candidate, Decision
+from shared_core.types import Answer, Candidate, Decision, Scope
 
 __all__ = ["RouterLLM"]
 
 _DEFAULTS = ("temperature", "max_tokens")
 """Constructor arguments that become defaults of the candidates' calls."""
 
+_ABOUT_THE_CALL = ("model", "subject_to")
+"""Arguments of a call that are the router's, not the chosen LLM's."""
 
-class RouterLLM(FunctionCallingLLM):
+
+class RouterLLM(Steered, FunctionCallingLLM):
     """An LLM that sends each call to the cheapest candidate that is good enough.
 
     Args:
@@ -55,6 +63,7 @@ class RouterLLM(FunctionCallingLLM):
         predictor: Tells how well each candidate would do.
         temperature: Default for the candidates' calls; so is `max_tokens`.
         max_retries: Most further attempts after the first one.
+        cooldown: When a candidate that keeps failing is let rest.
         context_window: What `metadata` states instead of the candidates' smallest window, in
             tokens: indexes and chat engines cut their texts by it.
         api_key: Accepted for compatibility and not used: keys belong to the candidates.
@@ -77,6 +86,7 @@ class RouterLLM(FunctionCallingLLM):
     predictor: Annotated[Predictor, SkipValidation] = Field(
         default=FallbackPredictor(), exclude=True
     )
+    cooldown: Annotated[Cooldown, SkipValidation] = Field(default=Cooldown(), exclude=True)
     temperature: float | None = None
     max_tokens: int | None = None
     max_retries: int | None = None
@@ -96,29 +106,16 @@ class RouterLLM(FunctionCallingLLM):
     def model_post_init(self, context: Any, /) -> None:
         """Build the core once all fields are there."""
         super().model_post_init(context)
-        self._router = self._make_router({})
+        self._begin()
 
-    def _make_router(self, changed: Mapping[str, Any]) -> Router:
-        settings = {name: changed.get(name, getattr(self, name)) for name in SETTINGS}
-        return make_router(settings, read_capabilities)
+    def _look_at(self, candidate: Candidate) -> tuple[Any, Mapping[str, Any]]:
+        return look_at(candidate)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set a field; one that steers the routing takes effect, or is refused and unchanged.
-
-        A callback manager set later reaches the candidates, which do the calls.
-        """
-        if name in SETTINGS:
-            self._router = self._make_router({name: value})
+        """Set a field; a callback manager reaches the candidates, which do the calls."""
         super().__setattr__(name, value)
         if name == "callback_manager" and getattr(self, "_router", None) is not None:
             self._hand_down_callbacks()
-
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Return a copy; fields in `update` that steer the routing take effect on it."""
-        copy = super().model_copy(update=update, deep=deep)
-        if not SETTINGS.isdisjoint(update or ()):
-            copy._router = copy._make_router({})
-        return copy
 
     # --- deciding ---
 
@@ -139,10 +136,6 @@ class RouterLLM(FunctionCallingLLM):
         request = self._tools_request(tools, None, history, kwargs)
         return self._router.decide(request.prompt, request.force)
 
-    def with_policy(self, policy: Policy) -> RouterLLM:
-        """Return a light copy with another policy; everything else is shared."""
-        return self.model_copy(update={"policy": policy})
-
     # --- chat and completion ---
 
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
@@ -150,8 +143,9 @@ class RouterLLM(FunctionCallingLLM):
 
         Args:
             messages: The conversation.
-            **kwargs: `model="<candidate>"` forces that candidate, as in every other call form.
-                The rest goes to the chosen LLM.
+            **kwargs: `model="<candidate>"` forces that candidate; `subject_to=[...]` are
+                constraints of this call; both in every other call form too. The rest goes to the
+                chosen LLM.
 
         Raises:
             NoCandidateError: No candidate may answer.
@@ -288,9 +282,9 @@ class RouterLLM(FunctionCallingLLM):
         kwargs |= _tool_options(verbose, allow_parallel_tool_calls, tool_required)
         request = self._tools_request(tools, user_msg, chat_history, kwargs)
         decision = self._router.decide(request.prompt, request.force)
-        chosen: FunctionCallingLLM = self._router[decision.candidate].model
+        chosen = self._router[decision.candidate]
         args, options = request.arguments(chosen)
-        prepared = chosen._prepare_chat_with_tools_compat(*args, **options)
+        prepared = chosen.model._prepare_chat_with_tools_compat(*args, **options)
         return {**prepared, "model": decision.candidate}
 
     # --- structured output, in the chosen LLM's native way ---
@@ -366,13 +360,14 @@ class RouterLLM(FunctionCallingLLM):
     # --- inside: requests ---
 
     def _chat_request(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> Request:
-        force, params = self._params(kwargs)
+        force, scope, params = self._params(kwargs)
         asked = list(messages)  # a stream begins later, and the caller may write on by then
-        return Request("chat", read_prompt(asked), lambda llm: ((_for(llm, asked),), params), force)
+        view = read_prompt(asked, scope=scope)
+        return Request("chat", view, lambda who: ((history_for(who, asked),), params), force)
 
     def _completion_request(self, prompt: str, formatted: bool, kwargs: dict[str, Any]) -> Request:
-        force, params = self._params(kwargs)
-        view = read_prompt([ChatMessage(content=prompt)])
+        force, scope, params = self._params(kwargs)
+        view = read_prompt([ChatMessage(content=prompt)], scope=scope)
         return Request("complete", view, lambda _: ((prompt, formatted), params), force)
 
     def _tools_request(
@@ -382,21 +377,22 @@ class RouterLLM(FunctionCallingLLM):
         chat_history: Sequence[ChatMessage] | None,
         kwargs: dict[str, Any],
     ) -> Request:
-        force, params = self._params(kwargs)
+        force, scope, params = self._params(kwargs)
         history = list(chat_history or ())
         asked = ChatMessage(content=user_msg) if isinstance(user_msg, str) else user_msg
         views = [tool.metadata.to_openai_tool(skip_length_check=True) for tool in tools]
         choice = params.get("tool_choice")
         must_call = bool(params.get("tool_required")) or choice not in (None, "auto", "none")
 
-        def arguments(llm: LLM) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        def arguments(candidate: Candidate) -> tuple[tuple[Any, ...], dict[str, Any]]:
             copies = {
-                "user_msg": asked and _for(llm, [asked])[0],
-                "chat_history": _for(llm, history),
+                "user_msg": asked and history_for(candidate, [asked])[0],
+                "chat_history": history_for(candidate, history),
             }
             return (list(tools),), {**params, **copies}
 
-        view = read_prompt([*history, asked] if asked else history, views, must_call=must_call)
+        messages = [*history, asked] if asked else history
+        view = read_prompt(messages, views, must_call=must_call, scope=scope)
         return Request("chat_with_tools", view, arguments, force)
 
     def _schema_request(
@@ -406,42 +402,48 @@ class RouterLLM(FunctionCallingLLM):
         llm_kwargs: dict[str, Any] | None,
         prompt_args: dict[str, Any],
     ) -> Request:
-        if "model" in prompt_args and "model" not in prompt.template_vars:
-            llm_kwargs = {**(llm_kwargs or {}), "model": prompt_args.pop("model")}
-        force, params = self._params(llm_kwargs or {})
+        given = dict(llm_kwargs or {})
+        for name in _ABOUT_THE_CALL:
+            if name in prompt_args and name not in prompt.template_vars:
+                given[name] = prompt_args.pop(name)
+        force, scope, params = self._params(given)
         formatted = prompt.format_messages(llm=self, **prompt_args)
         messages = self._extend_messages(formatted)
 
-        def arguments(llm: LLM) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        def arguments(candidate: Candidate) -> tuple[tuple[Any, ...], dict[str, Any]]:
             # Integrations write into `llm_kwargs` and set the output parser of a template.
             options = {"llm_kwargs": dict(params)}
-            sent = _for(llm, messages)
+            sent = history_for(candidate, messages)
             if sent != formatted:
                 return (output_cls, ChatPromptTemplate(sent)), options
             return (output_cls, prompt.model_copy()), {**options, **prompt_args}
 
-        view = read_prompt(messages, schema=output_cls.model_json_schema())
+        view = read_prompt(messages, schema=output_cls.model_json_schema(), scope=scope)
         return Request("structured_predict", view, arguments, force)
 
-    def _params(self, kwargs: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
+    def _params(self, kwargs: Mapping[str, Any]) -> tuple[str | None, Scope, dict[str, Any]]:
         params = {name: value for name in _DEFAULTS if (value := getattr(self, name)) is not None}
         params.update(kwargs)
-        return params.pop("model", None), params
+        scope = Scope(subject_to=params.pop("subject_to", ())).within(current_scope())
+        return params.pop("model", None), scope, params
 
     # --- inside: calls ---
 
     def _answer(self, request: Request) -> Any:
         decision = self._router.decide(request.prompt, request.force)
+        announce(decision)
         transport = self._transport(request, decision)
         return _finished(self._router.answer(request.prompt, decision, transport))
 
     async def _aanswer(self, request: Request) -> Any:
         decision = await self._router.adecide(request.prompt, request.force)
+        announce(decision)
         transport = self._transport(request, decision)
         return _finished(await self._router.aanswer(request.prompt, decision, transport))
 
     def _stream(self, request: Request) -> Generator[Any, None, None]:
         decision = self._router.decide(request.prompt, request.force)
+        announce(decision)
         transport = self._transport(request, decision)
         items = self._router.stream(request.prompt, decision, transport)
 
@@ -454,6 +456,7 @@ class RouterLLM(FunctionCallingLLM):
 
     async def _astream(self, request: Request) -> AsyncGenerator[Any, None]:
         decision = await self._router.adecide(request.prompt, request.force)
+        announce(decision)
         transport = self._transport(request, decision)
         items = self._router.astream(request.prompt, decision, transport)
 
@@ -466,15 +469,11 @@ class RouterLLM(FunctionCallingLLM):
         return responses()
 
     def _transport(self, request: Request, decision: Decision) -> LLMTransport:
-        return LLMTransport(request, decision, lambda name: cast("LLM", self._router[name].model))
+        return LLMTransport(request, decision, self._router.__getitem__)
 
     def _hand_down_callbacks(self) -> None:
         for candidate in self._router.candidates:
             candidate.model.callback_manager = self.callback_manager
-
-
-def _for(llm: LLM, messages: Sequence[ChatMessage]) -> list[ChatMessage]:
-    return copy_messages(messages, llm.metadata.system_role)
 
 
 def _tool_options(verbose: bool, parallel: bool, required: bool) -> dict[str, bool]:

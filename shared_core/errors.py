@@ -7,6 +7,8 @@ RouterError
 ├── UnknownCandidateError     a call names a candidate that does not exist
 ├── NoCandidateError          no candidate may answer this prompt; carries every refusal
 ├── AllCandidatesFailedError  every candidate that was tried failed; carries every error
+├── CandidateRestingError     its server asked to be left alone for longer than the call may wait
+├── DeadlineExceededError     the call was not complete in time (also a TimeoutError)
 └── MissingExtraError         an optional dependency is not installed (also an ImportError)
 ```
 
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AllCandidatesFailedError",
+    "CandidateRestingError",
     "ConfigurationError",
+    "DeadlineExceededError",
     "MissingExtraError",
     "NoCandidateError",
     "NotCalibratedError",
@@ -81,6 +85,24 @@ class AllCandidatesFailedError(RouterError):
         causes = "; ".join(f"{name}: {type(e).__name__}: {e}" for name, e in errors)
         super().__init__(f"all {len(errors)} attempts failed: {causes}")
         self.errors = tuple(errors)
+
+
+class CandidateRestingError(RouterError):
+    """A candidate was not asked: its server wants to be left alone for longer than we may wait."""
+
+    def __init__(self, name: str, seconds: float) -> None:
+        """Say for how long, in seconds."""
+        super().__init__(f"the server of {name!r} asked to be left alone for {seconds:.3g} s more")
+        self.name, self.seconds = name, seconds
+
+
+class DeadlineExceededError(RouterError, TimeoutError):
+    """The call was not complete by its deadline."""
+
+    def __init__(self, seconds: float | None) -> None:
+        """Name the deadline, in seconds from the start of the call."""
+        super().__init__(f"the call was not complete within its deadline of {seconds} s")
+        self.seconds = seconds
 
 
 class MissingExtraError(RouterError, ImportError):

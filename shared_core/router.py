@@ -11,28 +11,28 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from shared_core.accounting.rates import with_rates
 from shared_core.accounting.record import make_entry
-from shared_core.decision.candidates import prepare_candidates
 from shared_core.decision.capabilities import missing_capability
-from shared_core.decision.policy import Contender, Policy, broken_constraint
+from shared_core.decision.constraints import broken_constraint, time_limit
+from shared_core.decision.policy import Contender, Policy
 from shared_core.errors import ConfigurationError, NoCandidateError, UnknownCandidateError
 from shared_core.execution import drivers
+from shared_core.execution.deadline import Deadline
+from shared_core.execution.guard import Guard
+from shared_core.execution.health import Cooldown, Health
 from shared_core.execution.run import Run, Transport
 from shared_core.prediction.base import Predictor
 from shared_core.prediction.fallback import FallbackPredictor
 from shared_core.strategies.base import Strategy
 from shared_core.strategies.single import Single
-from shared_core.types import Answer, Candidate, Decision, Estimate, Prompt, Refusal
+from shared_core.types import Answer, Candidate, Constraint, Decision, Estimate, Prompt, Refusal
 
-__all__ = ["SETTINGS", "Router", "make_router"]
-
-SETTINGS = frozenset({"candidates", "policy", "predictor", "strategy", "max_retries"})
-"""The fields of a skin's class that steer the routing."""
+__all__ = ["Router"]
 
 
 def _new_id() -> str:
@@ -50,6 +50,7 @@ class Router:
         strategy: Turns a decision into calls.
         max_retries: Most further attempts after the first one; None for as many as there are
             allowed candidates.
+        health: How the candidates have been doing; shared by the copies of a router.
         new_id: Makes the id of a decision.
     """
 
@@ -58,6 +59,7 @@ class Router:
     predictor: Predictor = field(default_factory=FallbackPredictor)
     strategy: Strategy = field(default_factory=Single)
     max_retries: int | None = None
+    health: Health = field(default_factory=lambda: Health(Cooldown()))
     new_id: Callable[[], str] = _new_id
 
     def __post_init__(self) -> None:
@@ -98,6 +100,8 @@ class Router:
             UnknownCandidateError: `force` names no candidate.
             NoCandidateError: Every candidate is refused; carries each refusal.
         """
+        scope = prompt.scope
+        asked = force or scope.pin
         estimates = tuple(
             with_rates(estimate, candidate, prompt.tokens)
             for candidate, estimate in zip(
@@ -105,24 +109,28 @@ class Router:
             )
         )
         contenders = list(zip(self.candidates, estimates, strict=True))
-        if force is not None:
-            contenders = [c for c in contenders if c[0] is self[force]]
+        if asked is not None:
+            contenders = [c for c in contenders if c[0] is self[asked]]
         refusals = self._refusals(prompt, contenders)
         refused = {refusal.candidate for refusal in refusals}
         allowed = [c for c in contenders if c[0].name not in refused]
         if not allowed:
             raise NoCandidateError(refusals)
-        order, reason = self._order(prompt, allowed, force)
+        awake, resting = self._awake(allowed)
+        order, reason = self._order(prompt, awake or allowed)
+        if asked is not None:
+            reason = f"{asked} was asked for by name" if force else f"{asked} is pinned"
         names = [candidate.name for candidate, _ in order]
-        last = None if self.max_retries is None else 1 + self.max_retries
+        names += [rest.candidate for rest in resting if rest.candidate not in names]
         return Decision(
             id=self.new_id(),
             candidate=names[0],
-            reason=reason,
+            reason="; ".join([reason, *(f"{rest.candidate} {rest.reason}" for rest in resting)]),
             calibrated=False,
             estimates=estimates,
             refusals=refusals,
-            fallbacks=tuple(names[1:last]),
+            fallbacks=tuple(names[1 : None if self.max_retries is None else 1 + self.max_retries]),
+            resting=resting,
             predictor=self.predictor.name,
         )
 
@@ -139,13 +147,13 @@ class Router:
             Exception: What the strategy raises when no candidate answers.
         """
         run = Run(self.strategy.steps(prompt, decision), decision)
-        drivers.answer(run, transport)
+        drivers.answer(run, self._guarded(prompt, transport))
         return self._record(run, decision)
 
     async def aanswer(self, prompt: Prompt, decision: Decision, transport: Transport) -> Answer:
         """Do the same on the event loop."""
         run = Run(self.strategy.steps(prompt, decision), decision)
-        await drivers.aanswer(run, transport)
+        await drivers.aanswer(run, self._guarded(prompt, transport))
         return self._record(run, decision)
 
     def stream(
@@ -153,7 +161,7 @@ class Router:
     ) -> Generator[Any | Answer, None, None]:
         """Have the decision carried out; yield the answer's chunks, and last the `Answer`."""
         run = Run(self.strategy.steps(prompt, decision), decision)
-        yield from drivers.stream(run, transport)
+        yield from drivers.stream(run, self._guarded(prompt, transport))
         yield self._record(run, decision)
 
     async def astream(
@@ -161,7 +169,7 @@ class Router:
     ) -> AsyncGenerator[Any | Answer, None]:
         """Do the same on the event loop."""
         run = Run(self.strategy.steps(prompt, decision), decision)
-        chunks = drivers.astream(run, transport)
+        chunks = drivers.astream(run, self._guarded(prompt, transport))
         try:
             async for chunk in chunks:
                 yield chunk
@@ -178,20 +186,33 @@ class Router:
 
     def _refusal(self, prompt: Prompt, candidate: Candidate, estimate: Estimate) -> str | None:
         return missing_capability(candidate, prompt) or broken_constraint(
-            self.policy.subject_to, prompt, candidate, estimate
+            self._constraints(prompt), prompt, candidate, estimate
         )
 
-    def _order(
-        self, prompt: Prompt, allowed: Sequence[Contender], force: str | None
-    ) -> tuple[list[Contender], str]:
+    def _constraints(self, prompt: Prompt) -> Sequence[Constraint]:
+        return (*self.policy.subject_to, *prompt.scope.subject_to)
+
+    def _awake(self, allowed: Sequence[Contender]) -> tuple[list[Contender], tuple[Refusal, ...]]:
+        """Part those who are well from those who are let rest, the first to wake first."""
+        rests = {candidate.name: self.health.rest_of(candidate.name) for candidate, _ in allowed}
+        awake = [c for c in allowed if rests[c[0].name] is None]
+        resting = sorted(
+            ((name, rest) for name, rest in rests.items() if rest is not None),
+            key=lambda item: item[1].seconds,
+        )
+        return awake, tuple(Refusal(name, rest.reason) for name, rest in resting)
+
+    def _order(self, prompt: Prompt, allowed: Sequence[Contender]) -> tuple[list[Contender], str]:
         order, reason = self.policy.order(allowed)
-        if force is not None:
-            return order, f"{force} was asked for by name"
         for contender in order:
             if prompt.in_tool_loop and contender[0].name == prompt.author:
                 order.remove(contender)
                 return [contender, *order], f"{prompt.author} called the tool and reads its result"
         return order, reason
+
+    def _guarded(self, prompt: Prompt, transport: Transport) -> Transport:
+        deadline = Deadline(time_limit(self._constraints(prompt)))
+        return Guard(transport, self.health, deadline)
 
     def _record(self, run: Run, decision: Decision) -> Answer:
         if run.result is None:
@@ -199,15 +220,3 @@ class Router:
         by_name = {candidate.name: candidate for candidate in self.candidates}
         entry = make_entry(decision, run.result.candidate, run.replies, by_name)
         return Answer(run.result, entry)
-
-
-def make_router(
-    settings: Mapping[str, Any], read_capabilities: Callable[[Candidate], Mapping[str, Any]]
-) -> Router:
-    """Make a router out of a skin's `SETTINGS`, with the candidates as the user wrote them.
-
-    Raises:
-        ConfigurationError: A setting is wrong.
-    """
-    prepared = prepare_candidates(settings["candidates"], read_capabilities)
-    return Router(**{**settings, "candidates": prepared})

@@ -33,16 +33,18 @@ __all__ = [
     "Prompt",
     "Refusal",
     "Reply",
+    "Scope",
     "Steps",
     "Turn",
     "Usage",
+    "as_constraints",
 ]
 
 Modality = Literal["image", "audio", "video", "pdf"]
 """What a prompt can carry besides text."""
 
-Outcome = Literal["answered", "failed"]
-"""How one attempt at one candidate ended."""
+Outcome = Literal["answered", "failed", "resting"]
+"""How one attempt at one candidate ended; a resting one was not asked at all."""
 
 CAPABILITIES = frozenset(
     {
@@ -69,6 +71,64 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class Scope:
+    """Who is calling, and what holds for all of their calls.
+
+    Attributes:
+        thread: The conversation.
+        user: The person.
+        tenant: Whom the person works for.
+        pin: The candidate that answers, by name; it is held to every constraint.
+        subject_to: Constraints, besides those of the policy.
+
+    Raises:
+        ConfigurationError: A key is no non-empty string, or a constraint no function.
+    """
+
+    thread: str | None = None
+    user: str | None = None
+    tenant: str | None = None
+    pin: str | None = None
+    subject_to: Sequence[Constraint] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        for label in ("thread", "user", "tenant", "pin"):
+            value = getattr(self, label)
+            if value is not None and (not isinstance(value, str) or not value):
+                raise ConfigurationError(
+                    f"call scope: {label} must be a non-empty string, not {value!r}"
+                )
+        object.__setattr__(self, "subject_to", as_constraints("call scope", self.subject_to))
+
+    def within(self, outer: Scope) -> Scope:
+        """Return this scope inside another: its keys win, the constraints of both hold."""
+        if outer == Scope():
+            return self
+        return Scope(
+            thread=self.thread or outer.thread,
+            user=self.user or outer.user,
+            tenant=self.tenant or outer.tenant,
+            pin=self.pin or outer.pin,
+            subject_to=(*outer.subject_to, *self.subject_to),
+        )
+
+
+def as_constraints(owner: str, given: Any) -> tuple[Constraint, ...]:
+    """Return constraints as a tuple.
+
+    Raises:
+        ConfigurationError: It is no sequence of functions.
+    """
+    if callable(given) or isinstance(given, str) or not all(callable(rule) for rule in given):
+        raise ConfigurationError(
+            f"{owner}: subject_to must be a list of constraints, for instance [local_only()], "
+            f"not {given!r}"
+        )
+    return tuple(given)
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """A plain, lossy view of what the caller asks: enough to choose a candidate by.
 
@@ -83,6 +143,7 @@ class Prompt:
         modalities: What the messages carry besides text.
         in_tool_loop: The last message is a tool's result: a model waits for it.
         author: The candidate that wrote the last assistant message, where that is known.
+        scope: Who is calling.
     """
 
     turns: tuple[Turn, ...]
@@ -94,6 +155,7 @@ class Prompt:
     modalities: frozenset[Modality] = frozenset()
     in_tool_loop: bool = False
     author: str | None = None
+    scope: Scope = Scope()
 
     @property
     def text(self) -> str:
@@ -228,7 +290,7 @@ Constraint = Callable[[Prompt, Candidate, Estimate], "bool | str | None"]
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A candidate that may not answer this prompt, and why."""
+    """A candidate that is not asked, or only last, and why."""
 
     candidate: str
     reason: str
@@ -246,6 +308,7 @@ class Decision:
         estimates: One per candidate, weakest first, refused ones too.
         refusals: One per candidate that may not answer.
         fallbacks: The other allowed candidates, in the order in which they are tried.
+        resting: Allowed candidates that have failed and are let rest, and why: tried last.
         predictor: Name of the predictor that made the estimates.
     """
 
@@ -256,6 +319,7 @@ class Decision:
     estimates: tuple[Estimate, ...]
     refusals: tuple[Refusal, ...] = ()
     fallbacks: tuple[str, ...] = ()
+    resting: tuple[Refusal, ...] = ()
     predictor: str = ""
 
 

@@ -45,7 +45,7 @@ def pairs(table: pd.DataFrame, dataset: str) -> pd.DataFrame:
 def predicted_gains(texts: pd.Series) -> Array:
     """Return predicted quality of strong minus weak, as the router's estimates have it."""
     given = [Candidate("weak", None), Candidate("strong", None)]
-    router = Router(prepare_candidates(given, lambda _: {}))
+    router = Router(prepare_candidates(given, lambda c: (c.model, {})))
 
     def gain(text: str) -> float:
         weak, strong = router.decide(

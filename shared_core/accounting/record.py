@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from shared_core.accounting.rates import at_rates
+from shared_core.errors import CandidateRestingError
 from shared_core.types import Attempt, Candidate, Decision, Entry, Reply
 
 __all__ = ["make_entry"]
@@ -31,7 +32,7 @@ def make_entry(
     attempts = tuple(_attempt(reply, candidates[reply.candidate]) for reply in replies)
     reason = decision.reason
     if answered_by != decision.candidate:
-        failed = {attempt.candidate for attempt in attempts if attempt.outcome == "failed"}
+        failed = {attempt.candidate for attempt in attempts if attempt.outcome != "answered"}
         why = "which failed" if decision.candidate in failed else "by the strategy's choice"
         reason = f"{answered_by} stepped in for {decision.candidate}, {why}; {reason}"
     return Entry(
@@ -46,6 +47,8 @@ def make_entry(
 
 
 def _attempt(reply: Reply, candidate: Candidate) -> Attempt:
+    if isinstance(reply.error, CandidateRestingError):  # it was not asked, which costs nothing
+        return Attempt(reply.candidate, "resting", 0.0, cost_usd=0.0, energy_wh=0.0)
     return Attempt(
         candidate=reply.candidate,
         outcome="answered" if reply.error is None else "failed",

@@ -19,13 +19,13 @@ __all__ = ["prepare_candidates"]
 
 def prepare_candidates(
     given: Mapping[str, Any] | Iterable[Candidate],
-    read_capabilities: Callable[[Candidate], Mapping[str, Any]],
+    look_at: Callable[[Candidate], tuple[Any, Mapping[str, Any]]],
 ) -> tuple[Candidate, ...]:
     """Complete the candidates and sort them by strength, weakest first.
 
     Args:
         given: `Candidate`s, or a mapping of names to models; weakest first.
-        read_capabilities: Tells what a candidate's model says of itself, under the keys of a
+        look_at: Returns a candidate's model and what it says of itself, under the keys of a
             LangChain model profile; the skin's knowledge.
 
     Raises:
@@ -42,7 +42,7 @@ def prepare_candidates(
             )
         seen.add(candidate.name)
     completed = (
-        _complete(candidate, place / (len(candidates) + 1), read_capabilities(candidate))
+        _complete(candidate, place / (len(candidates) + 1), *look_at(candidate))
         for place, candidate in enumerate(candidates, start=1)
     )
     return tuple(sorted(completed, key=lambda candidate: candidate.strength or 0.0))
@@ -69,11 +69,14 @@ def _as_candidates(given: object) -> list[Candidate]:
     return candidates
 
 
-def _complete(candidate: Candidate, place: float, stated: Mapping[str, Any]) -> Candidate:
+def _complete(
+    candidate: Candidate, place: float, model: Any, stated: Mapping[str, Any]
+) -> Candidate:
     capabilities = {**stated, **candidate.capabilities}
     window = candidate.context_window or capabilities.get("max_input_tokens")
     return replace(
         candidate,
+        model=model,
         strength=place if candidate.strength is None else candidate.strength,
         context_window=window,
         capabilities={

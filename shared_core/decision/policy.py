@@ -1,6 +1,6 @@
 """The trade-off: which of the allowed candidates is the cheapest that is good enough.
 
-In: a prompt, the allowed candidates and an estimate for each. Out: the candidates in the order in
+In: the allowed candidates and an estimate for each. Out: the candidates in the order in
 which they are tried, and the reason for the first, in words and numbers.
 
 Of the allowed candidates, *eligible* are those whose predicted quality is within δ of the best.
@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shared_core.errors import ConfigurationError, NotCalibratedError
-from shared_core.types import Candidate, Constraint, Estimate, Prompt
+from shared_core.types import Candidate, Constraint, Estimate, as_constraints
 
-__all__ = ["Contender", "Policy", "broken_constraint", "local_only"]
+__all__ = ["Contender", "Policy"]
 
 Contender = tuple[Candidate, Estimate]
 """A candidate with its estimate for the prompt at hand."""
@@ -63,13 +63,7 @@ class Policy:
                 _check_rate(label, value)
         if self.quality == 0:
             raise ConfigurationError("policy: quality must be over 0, not 0")
-        constraints = self.subject_to
-        if callable(constraints) or not all(callable(rule) for rule in constraints):
-            raise ConfigurationError(
-                "policy: subject_to must be a list of constraints, for instance [local_only()], "
-                f"not {constraints!r}"
-            )
-        object.__setattr__(self, "subject_to", tuple(constraints))
+        object.__setattr__(self, "subject_to", as_constraints("policy", self.subject_to))
 
     def delta(self) -> float:
         """Return δ: how far under the best predicted quality a candidate may be.
@@ -147,25 +141,3 @@ def _check_rate(label: str, value: object) -> None:
         raise ConfigurationError(f"policy: {label} must be a number from 0 up, not {value!r}")
     if label in ("quality", "strong_share") and value > 1:  # type: ignore[operator]
         raise ConfigurationError(f"policy: {label} is a share and must not exceed 1, not {value!r}")
-
-
-def broken_constraint(
-    rules: Sequence[Constraint], prompt: Prompt, candidate: Candidate, estimate: Estimate
-) -> str | None:
-    """Return the reason of the first constraint that refuses, or None."""
-    for rule in rules:
-        verdict = rule(prompt, candidate, estimate)
-        if verdict is False:
-            return f"refused by {getattr(rule, '__name__', type(rule).__name__)}"
-        if isinstance(verdict, str):
-            return verdict
-    return None
-
-
-def local_only() -> Constraint:
-    """Allow only candidates that are declared to run locally (`local=True`)."""
-
-    def local_only(prompt: Prompt, candidate: Candidate, estimate: Estimate) -> str | None:
-        return None if candidate.local else "is not declared to run locally"
-
-    return local_only

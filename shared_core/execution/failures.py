@@ -1,18 +1,30 @@
-"""Which failures may pass: told without knowing any vendor's SDK.
+"""What a failure means: told without knowing any vendor's SDK.
 
-In: an error that a call raised. Out: whether another candidate, or a later try, might succeed.
+In: an error that a call raised. Out: its kind, and how long the server asked to be left alone.
 """
 
 from __future__ import annotations
 
-__all__ = ["may_pass"]
+import json
+import math
+import re
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any, Literal
 
-_RETRYABLE_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+__all__ = ["Kind", "kind_of", "retry_after"]
+
+Kind = Literal["unavailable", "too long"]
+"""Failures that another candidate may mend: this one is not to be had now, or has no room."""
+
+_UNAVAILABLE_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 """HTTP: timeout, conflict, too early, rate limit, server errors, overloaded (Anthropic)."""
 
-_RETRYABLE_NAMES = frozenset(
+_UNAVAILABLE_NAMES = frozenset(
     {
         "APIConnectionError",
+        "APIResponseValidationError",
         "APITimeoutError",
         "ConnectError",
         "InternalServerError",
@@ -25,16 +37,66 @@ _RETRYABLE_NAMES = frozenset(
 )
 """Class names of the same conditions in the vendors' SDKs (openai, anthropic, httpx, …)."""
 
+_TOO_LONG = re.compile(
+    r"context[ _](length|window|size)|maximum context|prompt is too long|too many (input )?tokens"
+    r"|input (is )?too long|exceeds? the (model'?s )?(max|context|token)"
+    r"|reduce the length of the (messages|prompt)",
+    re.IGNORECASE,
+)
+"""How vendors word a 400 or 413 for a prompt that does not fit: OpenAI, Anthropic, Google,
+Mistral, vLLM, llama.cpp, Ollama."""
 
-def may_pass(error: Exception) -> bool:
-    """Tell whether another candidate might succeed where this error was raised.
+_LONGEST_HINT_S = 86_400.0
+
+
+def kind_of(error: BaseException) -> Kind | None:
+    """Tell what kind of failure it is; None for one that no other candidate would mend.
 
     Told by the HTTP status that the error carries, else by the operating system's own connection
-    errors, else by the names of its classes. Nothing else counts.
+    errors and by an answer that is no JSON, else by the names of its classes.
     """
+    names = {cls.__name__ for cls in type(error).__mro__}
     status = getattr(error, "status_code", None)
-    if isinstance(status, int):
-        return status in _RETRYABLE_STATUS
-    if isinstance(error, (ConnectionError, TimeoutError)):
-        return True
-    return any(cls.__name__ in _RETRYABLE_NAMES for cls in type(error).__mro__)
+    if "ContextOverflowError" in names or (status in (400, 413) and _TOO_LONG.search(str(error))):
+        return "too long"
+    if isinstance(status, int) and status >= 400:
+        return "unavailable" if status in _UNAVAILABLE_STATUS else None
+    if isinstance(error, (ConnectionError, TimeoutError, json.JSONDecodeError)):
+        return "unavailable"
+    return None if names.isdisjoint(_UNAVAILABLE_NAMES) else "unavailable"
+
+
+def retry_after(error: BaseException | None) -> float | None:
+    """Return the seconds for which the server asked to be left alone, if it did.
+
+    Reads `retry-after-ms` and `Retry-After` (seconds or a date, RFC 9110 section 10.2.3) of the
+    response that the error, or what caused it, carries. What is past, negative or unreadable counts
+    as not said; at most a day.
+    """
+    if error is None:
+        return None
+    headers = getattr(getattr(error, "response", None), "headers", None)
+    if not isinstance(headers, Mapping):
+        return retry_after(error.__cause__)
+    milliseconds = _number(headers.get("retry-after-ms"))
+    seconds = _number(headers.get("retry-after")) if milliseconds is None else milliseconds / 1000
+    if seconds is None:
+        seconds = _until(headers.get("retry-after"))
+    if seconds is None or seconds <= 0:
+        return None
+    return min(seconds, _LONGEST_HINT_S)
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _until(date: Any) -> float | None:
+    try:
+        return parsedate_to_datetime(date).timestamp() - time.time()
+    except (TypeError, ValueError, AttributeError, IndexError, OverflowError):
+        return None

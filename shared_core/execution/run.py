@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from shared_core.errors import RouterError
+from shared_core.execution.failures import Kind
 from shared_core.types import Ask, Decision, Reply, Steps
 
 __all__ = ["Run", "Shown", "Transport"]
@@ -49,8 +50,15 @@ class Transport(Protocol):
         """Tell whether the chunk shows the caller anything (text, a tool call, an image …)."""
         ...
 
+    def kind_of(self, error: Exception) -> Kind | None:
+        """Tell what kind of failure it is; see `shared_core.execution.failures`."""
+        ...
+
     def is_retryable(self, error: Exception) -> bool:
-        """Tell whether another candidate might succeed where this error was raised."""
+        """Tell whether another candidate might succeed where this error was raised.
+
+        Not after the caller has seen a part of the answer already, whatever the error.
+        """
         ...
 
 

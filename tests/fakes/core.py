@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Seque
 from dataclasses import dataclass, field
 from typing import Any
 
+from shared_core.execution.failures import Kind
 from shared_core.types import Ask, Candidate, Estimate, Prompt, Reply, Turn
 
 
@@ -81,6 +82,9 @@ class FakeTransport:
 
     def is_visible(self, chunk: Any) -> bool:
         return bool(chunk)
+
+    def kind_of(self, error: Exception) -> Kind | None:
+        return "unavailable" if self.retryable(error) else None
 
     def is_retryable(self, error: Exception) -> bool:
         return self.retryable(error)

@@ -23,7 +23,9 @@ from tests.fakes.core import FakeTransport, FixedPredictor, candidate, prompt
 
 
 def router(*candidates: Candidate, **settings: Any) -> Router:
-    prepared = prepare_candidates(candidates or (candidate("a"), candidate("b")), lambda _: {})
+    prepared = prepare_candidates(
+        candidates or (candidate("a"), candidate("b")), lambda c: (c.model, {})
+    )
     qualities = {"a": 0.5, "b": 0.9, "c": 0.92}
     return Router(prepared, predictor=FixedPredictor(qualities), **settings)
 
@@ -155,7 +157,7 @@ async def test_a_long_prompt_is_predicted_off_the_event_loop() -> None:
             threads.append(threading.current_thread())
             return super().predict(*args)
 
-    prepared = prepare_candidates([candidate("a")], lambda _: {})
+    prepared = prepare_candidates([candidate("a")], lambda c: (c.model, {}))
     noting = Router(prepared, predictor=Noting({"a": 0.5}))
     await noting.adecide(prompt("x" * 1000))
     await noting.adecide(prompt("x" * 1001))

@@ -13,8 +13,8 @@ from shared_core.decision.capabilities import missing_capability
 from tests.fakes.core import candidate, prompt
 
 
-def nothing_known(_: Candidate) -> dict[str, Any]:
-    return {}
+def nothing_known(candidate: Candidate) -> tuple[Any, dict[str, Any]]:
+    return candidate.model, {}
 
 
 def test_strength_is_the_place_in_the_list() -> None:
@@ -37,7 +37,8 @@ def test_declared_strengths_sort() -> None:
 def test_declared_capabilities_override_the_models_own() -> None:
     given = [candidate("a", capabilities={"tool_calling": False}, context_window=100)]
     (prepared,) = prepare_candidates(
-        given, lambda _: {"tool_calling": True, "image_inputs": True, "max_input_tokens": 5}
+        given,
+        lambda c: (c.model, {"tool_calling": True, "image_inputs": True, "max_input_tokens": 5}),
     )
     assert prepared.capabilities == {"tool_calling": False, "image_inputs": True}
     assert prepared.context_window == 100

@@ -7,7 +7,8 @@ import math
 import pytest
 
 from shared_core import ConfigurationError, NotCalibratedError, Policy, local_only
-from shared_core.decision.policy import Contender, broken_constraint
+from shared_core.decision.constraints import broken_constraint
+from shared_core.decision.policy import Contender
 from tests.fakes.core import candidate, estimate, prompt
 
 

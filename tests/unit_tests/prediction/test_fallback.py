@@ -45,7 +45,7 @@ def hardness(text: str) -> float:
 
 def chosen(text: str, *, count: int = 2, keep: float = 0.95) -> str:
     names = string.ascii_lowercase[:count]
-    prepared = prepare_candidates([candidate(name) for name in names], lambda _: {})
+    prepared = prepare_candidates([candidate(name) for name in names], lambda c: (c.model, {}))
     return Router(prepared, policy=Policy(quality=keep)).decide(prompt(text)).candidate
 
 
@@ -89,7 +89,9 @@ def test_padding_does_not_buy_the_strong_model(filler: str) -> None:
 
 
 def test_every_candidate_gets_an_estimate_with_tokens() -> None:
-    prepared = prepare_candidates([candidate("a"), candidate("b", strength=1)], lambda _: {})
+    prepared = prepare_candidates(
+        [candidate("a"), candidate("b", strength=1)], lambda c: (c.model, {})
+    )
     easy = FallbackPredictor().predict(prompt("Hi"), prepared)
     hard = FallbackPredictor().predict(prompt(PROOF), prepared)
     assert [e.candidate for e in easy] == ["a", "b"]

@@ -1,0 +1,103 @@
+"""Hard limits: who may not answer, whatever the scores say.
+
+In: a prompt, a candidate and its estimate. Out: None to allow, or the reason for refusing. Each is
+checked for every candidate of every call, forced ones, pinned ones and fallbacks too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from shared_core.errors import ConfigurationError
+from shared_core.types import Candidate, Constraint, Estimate, Prompt
+
+__all__ = ["broken_constraint", "cleared", "deadline_s", "local_only", "time_limit"]
+
+Tags = Callable[[Prompt], Iterable[str] | str | None]
+"""Tells which tags a candidate needs to see a prompt."""
+
+
+def broken_constraint(
+    rules: Sequence[Constraint], prompt: Prompt, candidate: Candidate, estimate: Estimate
+) -> str | None:
+    """Return the reason of the first constraint that refuses, or None."""
+    for rule in rules:
+        verdict = rule(prompt, candidate, estimate)
+        if verdict is False:
+            return f"refused by {getattr(rule, '__name__', type(rule).__name__)}"
+        if isinstance(verdict, str):
+            return verdict
+    return None
+
+
+def local_only() -> Constraint:
+    """Allow only candidates that are declared to run locally (`local=True`)."""
+
+    def local_only(prompt: Prompt, candidate: Candidate, estimate: Estimate) -> str | None:
+        return None if candidate.local else "is not declared to run locally"
+
+    return local_only
+
+
+def cleared(*needed: str | Tags) -> Constraint:
+    """Allow only candidates that carry the tags which a prompt needs.
+
+    Args:
+        *needed: Tags that every prompt needs; or functions that tell a prompt's own, out of its
+            text (`prompt.turns`, tools' results included) or its caller (`prompt.scope`).
+
+    Raises:
+        ConfigurationError: Nothing is needed, or something is no tag and no function.
+    """
+    if not needed or not all(callable(tag) or (isinstance(tag, str) and tag) for tag in needed):
+        raise ConfigurationError(
+            f"cleared() takes tags, or functions of a prompt that return tags, not {needed!r}"
+        )
+
+    def cleared(prompt: Prompt, candidate: Candidate, estimate: Estimate) -> str | None:
+        lacking = {
+            tag
+            for source in needed
+            for tag in _tags(source(prompt) if callable(source) else source)
+            if tag not in candidate.tags
+        }
+        return f"is not cleared for {', '.join(sorted(lacking))}" if lacking else None
+
+    return cleared
+
+
+def _tags(given: Iterable[str] | str | None) -> Iterable[str]:
+    return (given,) if isinstance(given, str) else given or ()
+
+
+@dataclass(frozen=True, slots=True)
+class _TimeLimit:
+    seconds: float
+
+    def __call__(self, prompt: Prompt, candidate: Candidate, estimate: Estimate) -> str | None:
+        expected = estimate.latency_s
+        if expected is None or expected <= self.seconds:
+            return None
+        return f"is expected to take {expected:.3g} s, and there are {self.seconds:.3g}"
+
+
+def deadline_s(seconds: float) -> Constraint:
+    """Let a call take no longer than so many seconds, all attempts together.
+
+    A candidate that is expected to take longer is refused; one whose time is unknown is not. A call
+    that is not complete by then ends with `DeadlineExceededError`. Without an event loop, an
+    attempt that is cut off goes on in a thread of its own until its client gives up.
+
+    Raises:
+        ConfigurationError: It is no positive number.
+    """
+    if not isinstance(seconds, (int, float)) or not 0 < seconds < math.inf:
+        raise ConfigurationError(f"deadline_s() takes a positive number, not {seconds!r}")
+    return _TimeLimit(float(seconds))
+
+
+def time_limit(rules: Iterable[Constraint]) -> float | None:
+    """Return the shortest of the deadlines among constraints, in seconds."""
+    return min((rule.seconds for rule in rules if isinstance(rule, _TimeLimit)), default=None)

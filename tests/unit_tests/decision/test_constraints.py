@@ -1,0 +1,66 @@
+"""Hard limits: tags that a prompt needs, deadlines, and who is calling."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from shared_core import ConfigurationError, cleared, deadline_s, local_only
+from shared_core.decision.constraints import time_limit
+from shared_core.types import Prompt, Scope, Turn
+from tests.fakes.core import candidate, estimate, prompt
+
+SOME = estimate("a", 0.5)
+
+
+def test_cleared_for_a_tag() -> None:
+    rule = cleared("pii")
+    assert rule(prompt(), candidate("a", tags=("pii",)), SOME) is None
+    assert rule(prompt(), candidate("a", tags=("eu",)), SOME) == "is not cleared for pii"
+
+
+def test_a_function_tells_what_a_prompt_needs_from_anything_in_it() -> None:
+    def needs(view: Prompt) -> list[str]:
+        tags = ["pii"] if any("@" in turn.text for turn in view.turns) else []
+        return [*tags, "eu"] if view.scope.tenant == "acme" else tags
+
+    rule = cleared(needs)
+    hosted = candidate("hosted")
+    assert rule(prompt("Hello"), hosted, SOME) is None
+    secret = Prompt((Turn("user", "Look her up."), Turn("tool", "ann@example.org")), 10)
+    assert rule(secret, hosted, SOME) == "is not cleared for pii"
+    for_acme = prompt("a@b", scope=Scope(tenant="acme"))
+    assert rule(for_acme, hosted, SOME) == "is not cleared for eu, pii"
+    assert rule(for_acme, candidate("own", tags=("eu", "pii")), SOME) is None
+
+
+@pytest.mark.parametrize("told", [None, (), [], ""])
+def test_a_prompt_that_needs_nothing_goes_anywhere(told: Any) -> None:
+    assert cleared(lambda _: told or None)(prompt(), candidate("a"), SOME) is None
+
+
+@pytest.mark.parametrize("wrong", [(), ("",), (7,), (["pii"],)])
+def test_cleared_refuses_what_is_no_tag(wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match="takes tags, or functions"):
+        cleared(*wrong)
+
+
+def test_a_deadline_refuses_who_is_expected_to_be_late_and_nobody_unknown() -> None:
+    rule = deadline_s(2)
+    late = rule(prompt(), candidate("a"), estimate("a", 0.5, latency_s=3.0))
+    assert late == "is expected to take 3 s, and there are 2"
+    assert rule(prompt(), candidate("a"), estimate("a", 0.5, latency_s=1.5)) is None
+    assert rule(prompt(), candidate("a"), SOME) is None
+
+
+@pytest.mark.parametrize("wrong", [0, -1, math.inf, math.nan, "2", None])
+def test_a_deadline_is_a_positive_number(wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"deadline_s\(\) takes a positive number"):
+        deadline_s(wrong)
+
+
+def test_the_shortest_deadline_counts() -> None:
+    assert time_limit([deadline_s(5), local_only(), deadline_s(2)]) == 2
+    assert time_limit([local_only()]) is None
