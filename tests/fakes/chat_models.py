@@ -128,6 +128,8 @@ class ScriptedChat(BaseChatModel):
         self, method: str, messages: list[BaseMessage], stop: list[str] | None, kwargs: Any
     ) -> tuple[AIMessage, Turn]:
         """Records a call and works out what comes of it."""
+        if not messages:
+            raise ValueError("messages must not be empty")
         self.calls.append(Call(self.model_name, method, messages, {"stop": stop, **kwargs}))
         loops = partial(_calls_again, messages)
         turn = next_turn(self.replies, self._turns, messages, loops)

@@ -112,6 +112,8 @@ class _Scripted(LLM):
         self, method: str, native: Any, messages: Sequence[ChatMessage], kwargs: dict[str, Any]
     ) -> tuple[ChatResponse, Turn]:
         """Records a call and works out its whole response and how it comes."""
+        if not messages:
+            raise ValueError("messages must not be empty")
         self.calls.append(Call(self.model, method, native, kwargs))
         turn = next_turn(self.replies, self._turns, native, partial(_calls_again, messages))
         sent = [_openai_message(message) for message in messages]

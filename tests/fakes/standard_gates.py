@@ -44,7 +44,7 @@ THIRD_PARTY_WARNINGS = (
 
 def openai_chat(server: OpenAIServer, model: str = "small", **params: Any) -> ChatOpenAI:
     """A real OpenAI client that talks to the loopback server."""
-    return ChatOpenAI(model=model, **openai_params(server), **params)
+    return ChatOpenAI(**{"model": model, **openai_params(server), **params})
 
 
 def openai_params(server: OpenAIServer) -> dict[str, Any]:
