@@ -5,38 +5,26 @@ Beside them what scripted and real LLMs are tested with: a client, a predictor, 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from llama_index.core.llms import ChatMessage
-from llama_index.core.prompts import ChatPromptTemplate, PromptTemplate
-from llama_index.core.tools import FunctionTool
 from llama_index.llms.openai_like import OpenAILike
-from pydantic import BaseModel
 
 from shared_core import Candidate, Estimate, Prompt
+from tests.contracts.llamaindex import (  # noqa: F401 - for the tests beside this
+    METHODS,
+    QUESTION,
+    TEMPLATE,
+    TOOL,
+    City,
+    begin,
+    collect,
+    weather,
+)
 from tests.fakes.core import estimate
 from tests.fakes.openai_server import OpenAIServer
-
-QUESTION = "What is the capital of France?"
-
-
-class City(BaseModel):
-    """A city and its country."""
-
-    name: str
-    country: str
-
-
-def weather(city: str) -> str:
-    """Tell the weather in a city."""
-    return f"sunny in {city}"
-
-
-TOOL = FunctionTool.from_defaults(weather)
-TEMPLATE = PromptTemplate("Name a city in {place}.")
 
 Form = Callable[..., Any]
 
@@ -71,44 +59,6 @@ class Choosing:
         return [estimate(c.name, 0.9 if c.name == chosen else 0.1) for c in candidates]
 
 
-def _arguments(
-    method: str, history: Sequence[ChatMessage], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    if method.endswith("chat"):
-        return ([*history, ChatMessage(content=QUESTION)],), kwargs
-    if method.endswith("complete"):
-        return (QUESTION,), kwargs
-    if method.endswith("chat_with_tools"):
-        asked = {"user_msg": "weather in Lisbon?", "chat_history": list(history)}
-        return ([TOOL],), {**asked, "tool_required": True, **kwargs}
-    if history:
-        return (City, ChatPromptTemplate([*history, ChatMessage(content="A city.")]), kwargs), {}
-    return (City, TEMPLATE), {"llm_kwargs": kwargs, "place": "Europe"}
-
-
-def begin(method: str, llm: Any, history: Sequence[ChatMessage] = (), **kwargs: Any) -> Any:
-    """Call `method` of an LLM; return what it returns: a response, a stream or an awaitable."""
-    args, named = _arguments(method, history, kwargs)
-    return getattr(llm, method)(*args, **named)
-
-
-def collect(method: str, llm: Any, history: Sequence[ChatMessage] = (), **kwargs: Any) -> list[Any]:
-    """Call `method` of an LLM to its end; return every response, one where it is no stream."""
-    made = begin(method, llm, history, **kwargs)
-    if method.startswith("stream_"):
-        return list(made)
-    if not method.startswith("a"):
-        return [made]
-
-    async def finish() -> list[Any]:
-        answer = await made
-        if method.startswith("astream_"):
-            return [response async for response in answer]
-        return [answer]
-
-    return asyncio.run(finish())
-
-
 def form(method: str) -> Form:
     """Return a function that calls `method` of an LLM and returns the last response."""
 
@@ -119,9 +69,7 @@ def form(method: str) -> Form:
     return call
 
 
-KINDS = ("chat", "complete", "chat_with_tools", "structured_predict")
-PREFIXES = ("", "a", "stream_", "astream_")
-FORMS = [form(prefix + kind) for kind in KINDS for prefix in PREFIXES]
+FORMS = [form(method) for method in METHODS]
 RECORDED = FORMS[:12]
 """Forms whose response has a place for the record."""
 STRUCTURED = FORMS[12:]

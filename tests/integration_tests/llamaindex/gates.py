@@ -1,0 +1,33 @@
+"""What the conformance suite finds in LlamaIndex's own classes, and a router over two LLMs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llamaindex_router import RouterLLM
+
+_TWICE = "CustomLLM's async methods call its decorated sync ones: two pairs of events"
+_LEFT = "CustomLLM's async streams do not close the sync ones below them"
+
+
+def _failures(*kinds: str) -> dict[str, str]:
+    return {
+        f"test_a_call_is_one_pair_of_events_in_one_span[{prefix}{kind}]": _TWICE
+        for kind in kinds
+        for prefix in ("a", "astream_")
+    } | {f"test_a_stream_that_is_left_ends_its_call[astream_{kind}]": _LEFT for kind in kinds}
+
+
+PLAIN_KEY = {
+    f"test_no_secret_is_shown[{view}]": "the key is a plain field"
+    for view in ("repr", "str", "to_dict", "to_json", "model_dump")
+}
+CUSTOM_CHAT = _failures("chat")
+MOCK_LLM = _failures("chat", "complete") | {
+    "test_the_text_of_a_stream_grows": "MockLLM streams the whole text at once"
+}
+
+
+def routed(small: Any, large: Any) -> RouterLLM:
+    """A router over two LLMs, of which it picks the small one for a question that is not hard."""
+    return RouterLLM({"small": small, "large": large})
