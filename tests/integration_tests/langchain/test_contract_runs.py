@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from langchain_core.caches import InMemoryCache
-from langchain_core.callbacks import get_usage_metadata_callback
 from langchain_core.globals import set_llm_cache
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk, HumanMessage
 from langchain_core.rate_limiters import InMemoryRateLimiter
-from langgraph.graph import END, START, MessagesState, StateGraph
 
 from langchain_router import Candidate, ChatRouter, Policy
 from shared_core import UnknownCandidateError
@@ -38,10 +33,6 @@ KEYS = {
 
 every_form = pytest.mark.parametrize("form", FORMS)
 both_streams = pytest.mark.parametrize("asynchronous", [False, True])
-
-
-def test_01_it_is_a_chat_model() -> None:
-    assert isinstance(router(), BaseChatModel)
 
 
 @every_form
@@ -92,16 +83,6 @@ def test_04_without_a_name_the_run_is_the_routers() -> None:
 
 
 @every_form
-def test_06_usage_is_counted_once_under_the_models_name(form: Form) -> None:
-    with get_usage_metadata_callback() as bare:
-        form(ScriptedChat(model_name="small"), QUESTION)
-    with get_usage_metadata_callback() as routed:
-        form(router(), QUESTION)
-    assert routed.usage_metadata == bare.usage_metadata
-    assert set(routed.usage_metadata) == {"small"}
-
-
-@every_form
 def test_07_08_the_models_metadata_is_untouched_and_the_record_is_there_once(form: Form) -> None:
     bare, routed = form(ScriptedChat(model_name="small"), QUESTION), form(router(), QUESTION)
     record = routed.response_metadata["router"]
@@ -124,25 +105,6 @@ def test_08_exactly_one_chunk_carries_the_record() -> None:
         True,
     ]
     assert chunks[-1].chunk_position == "last"
-
-
-@pytest.mark.parametrize("asynchronous", [False, True])
-async def test_09_langgraph_shows_as_many_message_chunks(asynchronous: bool) -> None:
-    async def count(model: BaseChatModel) -> int:
-        async def step(state: MessagesState) -> dict[str, Any]:
-            answer = await model.ainvoke(state["messages"]) if asynchronous else None
-            return {"messages": [answer or model.invoke(state["messages"])]}
-
-        graph = StateGraph(MessagesState).add_node("step", step)
-        graph.add_edge(START, "step").add_edge("step", END)
-        stream = graph.compile().astream(
-            {"messages": [HumanMessage(QUESTION)]}, stream_mode="messages"
-        )
-        return len([item async for item in stream])
-
-    bare = await count(ScriptedChat(model_name="small"))
-    assert bare > 2
-    assert await count(router()) == bare
 
 
 @both_streams
@@ -279,57 +241,6 @@ def test_22_the_candidates_own_limiter_callbacks_and_tags_work(form: Form) -> No
     form(router(small), QUESTION)
     assert Counting.acquired == 1
     assert [run["tags"] for run in own.of("model")] == [["own"]]
-
-
-async def test_28_the_loop_ticks_while_a_candidate_is_slow() -> None:
-    ticks = 0
-
-    async def tick() -> None:
-        nonlocal ticks
-        while True:
-            await asyncio.sleep(0.01)
-            ticks += 1
-
-    ticking = asyncio.create_task(tick())
-    slow = router(ScriptedChat(model_name="small", delay_s=0.3))
-    await slow.ainvoke(QUESTION)
-    assert [chunk async for chunk in slow.astream(QUESTION)]
-    ticking.cancel()
-    assert ticks > 20
-
-
-@pytest.mark.parametrize("streamed", [False, True])
-async def test_28_cancelling_closes_the_routers_run(streamed: bool) -> None:
-    runs = Runs()
-    slow = router(ScriptedChat(model_name="small", delay_s=30))
-
-    async def call() -> None:
-        if streamed:
-            async for _ in slow.astream(QUESTION, {"callbacks": [runs]}):
-                pass
-        else:
-            await slow.ainvoke(QUESTION, {"callbacks": [runs]})
-
-    task = asyncio.create_task(call())
-    await asyncio.sleep(0.1)
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
-    assert runs.ended[-1] == ("chain", "error")
-    assert len(asyncio.all_tasks()) == 1
-
-
-async def test_28_an_abandoned_stream_ends_the_models_run_first() -> None:
-    runs = Runs()
-    stream = router().stream(QUESTION, {"callbacks": [runs]})
-    next(stream)
-    stream.close()
-    assert runs.ended == [("model", "error"), ("chain", "end")]
-    runs = Runs()
-    astream = router().astream(QUESTION, {"callbacks": [runs]})
-    await anext(astream)
-    await astream.aclose()
-    assert runs.ended == [("model", "error"), ("chain", "end")]
 
 
 def test_26_attachments_pass_unchanged_and_the_blind_are_refused() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 from typing import Any
 
 import pytest
@@ -11,14 +9,12 @@ import pytest
 from shared_core import AllCandidatesFailedError
 from tests.fakes.script import Break
 from tests.integration_tests.llamaindex.forms import (
-    ASYNC,
     FORMS,
     RECORDED,
     STREAMED,
     TOOL,
     City,
     Form,
-    begin,
 )
 from tests.integration_tests.llamaindex.scripted import Busy, Denied, router
 
@@ -105,21 +101,3 @@ def test_half_a_tool_call_is_visible_wherever_it_is(emptied: str) -> None:
     with pytest.raises(Busy):
         list(stream)
     assert large.calls == []
-
-
-@pytest.mark.parametrize("form", ASYNC)
-async def test_28_the_loop_ticks_while_a_candidate_is_slow(form: Form) -> None:
-    ticks = 0
-
-    async def tick() -> None:
-        nonlocal ticks
-        while True:
-            await asyncio.sleep(0.01)
-            ticks += 1
-
-    ticking = asyncio.create_task(tick())
-    answer: Any = await begin(form.__name__, router(ScriptedLLM(model="small", delay_s=0.3)))
-    if inspect.isasyncgen(answer):
-        assert [response async for response in answer]
-    ticking.cancel()
-    assert ticks > 10
