@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -11,12 +10,6 @@ from llama_index.llms.openai_like import OpenAILike
 from llamaindex_router import RouterLLM
 from tests.fakes.openai_server import OpenAIServer
 from tests.integration_tests.llamaindex.forms import client
-
-
-@pytest.fixture(scope="session", autouse=True)
-def no_implicit_loop() -> None:
-    """LlamaIndex's sync methods ask for a current event loop; one made for them is never closed."""
-    asyncio.set_event_loop(None)
 
 
 @pytest.fixture(scope="module")
