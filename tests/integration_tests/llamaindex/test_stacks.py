@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from llama_index.core import Document, Settings, VectorStoreIndex
-from llama_index.core.agent.workflow import AgentStream, AgentWorkflow, FunctionAgent
+from llama_index.core.agent.workflow import AgentOutput, AgentStream, AgentWorkflow, FunctionAgent
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from llama_index.core.embeddings import MockEmbedding
 from llama_index.core.llms import ChatMessage
@@ -15,8 +15,9 @@ from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.node_parser import SentenceSplitter
 from llama_index.llms.openai_like import OpenAILike
 
-from llamaindex_router import RouterLLM
+from llamaindex_router import Policy, RouterLLM
 from tests.fakes.openai_server import OpenAIServer
+from tests.fakes.replies import Answer, ToolCall
 from tests.integration_tests.llamaindex.forms import QUESTION, Choosing, City, client, weather
 
 CORPUS = [
@@ -243,3 +244,30 @@ async def test_a_structured_llm_asks_as_over_the_bare_client(
     assert sent == wanted
     llm.as_structured_llm(City).chat(messages, model="large")
     assert server.requests[-1]["model"] == "large"
+
+
+@pytest.mark.xfail(
+    strict=True, reason="the handoff's result keeps the candidate of the agent that called it"
+)
+async def test_an_agent_that_takes_over_follows_its_own_policy(server: OpenAIServer) -> None:
+    def small(body: dict[str, Any]) -> str | Answer:
+        if not body.get("tools"):
+            return "Hi"
+        call = ToolCall("handoff", {"to_agent": "writer", "reason": "none"})
+        return Answer(tool_calls=(call,), finish_reason="tool_calls")
+
+    server.say("small", small)
+    llm = RouterLLM({name: client(server, name) for name in ("small", "large")})
+    clerk = FunctionAgent(name="clerk", description="Hands over.", llm=llm)
+    best = llm.with_policy(Policy(quality=1))
+    writer = FunctionAgent(name="writer", description="Writes.", llm=best, can_handoff_to=[])
+    workflow = AgentWorkflow(agents=[clerk, writer], root_agent="clerk")
+    memory = ChatMemoryBuffer.from_defaults(llm=llm)
+    handler = workflow.run("Write a letter.", memory=memory)
+    authors = [
+        (event.current_agent_name, event.response.additional_kwargs["router"]["candidate"])
+        async for event in handler.stream_events()
+        if isinstance(event, AgentOutput)
+    ]
+    await handler
+    assert authors == [("clerk", "small"), ("writer", "large")]
