@@ -35,7 +35,9 @@ format: $(VENV)/.ready ## Put the code in form.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.ready ## Measure what a routed call adds to the bare one.
+# The other router needs nothing more than is there; without it (offline, say) its rows are left out.
+bench: $(VENV)/.ready ## Measure what a routed call adds to the bare one, beside two others.
+	-$(PIP) install --quiet --constraint constraints.txt --group bench
 	$(BIN)/python -m examples.benchmarks.overhead
 
 # Versions alone, no addresses: installs the newest that resolve and notes them down.

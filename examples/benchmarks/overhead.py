@@ -1,8 +1,9 @@
 """What a routed call adds to the bare candidate: both frameworks, sync, async, streamed.
 
 Run `python -m examples.benchmarks.overhead`. The candidates answer at once and in process, so all
-that is left is the frameworks' own work and ours. Bare and routed calls alternate in one run, so
-that whatever else the machine is doing falls on both; quote the ratio, not the milliseconds.
+that is left is the frameworks' own work and the router's. The bare model and every router take
+turns, in an order drawn anew each round, and all rows are gone through several times, so that
+whatever else the machine is doing falls on all of them; quote the ratio, not the milliseconds.
 """
 
 from __future__ import annotations
@@ -11,17 +12,19 @@ import argparse
 import asyncio
 import json
 import platform
-import statistics
+import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
 from llama_index.core.base.llms.types import CompletionResponse, LLMMetadata
 from llama_index.core.llms import ChatMessage, CustomLLM
 from llama_index.core.llms.callbacks import llm_completion_callback
@@ -35,6 +38,10 @@ WORDS = ["four ", "words ", "at ", "once"]
 QUESTION = "What is the capital of France?"
 HISTORY_TURNS = 100
 TURN = "Some two hundred characters of a longer talk about nothing much, and so on, " * 5
+PACKAGES = ("langchain-core", "llama-index-core", "langchain-model-router")
+PASSES = 20
+WARM_UP = 10
+BOOTSTRAP_DRAWS = 2000
 
 Work = Callable[[], Any]
 
@@ -97,7 +104,7 @@ def histories() -> dict[str, list[tuple[str, str]]]:
     return {"short": [("user", QUESTION)], "10k tokens": [*talk, ("user", QUESTION)]}
 
 
-def langchain_work(model: BaseChatModel, turns: list[tuple[str, str]]) -> dict[str, Work]:
+def langchain_work(model: Runnable[Any, Any], turns: list[tuple[str, str]]) -> dict[str, Work]:
     """What is timed, by call form; the async forms return an awaitable."""
     messages: list[BaseMessage] = [
         HumanMessage(text) if role == "user" else AIMessage(text) for role, text in turns
@@ -139,57 +146,107 @@ async def _milliseconds(work: Work) -> float:
     return (time.perf_counter() - started) * 1000
 
 
-async def compare(bare: Work, routed: Work, pairs: int) -> dict[str, Any]:
-    """Time both in turn; return medians in ms and their ratio, and the middle half of each."""
-    samples = []
-    for pair in range(pairs + 10):
-        times = (await _milliseconds(bare), await _milliseconds(routed))
-        if pair >= 10:  # the first warm the caches
-            samples.append(times)
-    added = statistics.quantiles([after - before for before, after in samples], n=4)
-    ratio = statistics.quantiles([after / before for before, after in samples], n=4)
+def median_interval(values: np.ndarray) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of the median."""
+    draws = np.random.default_rng(0).choice(values, (BOOTSTRAP_DRAWS, len(values)))
+    low, high = np.percentile(np.median(draws, axis=1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def row_of(bare: np.ndarray, routed: np.ndarray) -> dict[str, Any]:
+    """Return medians in ms, and what one router adds, round by round."""
+    added = routed - bare
+    low, high = median_interval(added)
     return {
-        "bare_ms": round(statistics.median(before for before, _ in samples), 4),
+        "bare_ms": round(float(np.median(bare)), 4),
         "added_ms": {
-            "value": round(added[1], 4),
-            "low": round(added[0], 4),
-            "high": round(added[2], 4),
+            "value": round(float(np.median(added)), 4),
+            "low": round(low, 4),
+            "high": round(high, 4),
         },
-        "ratio": {
-            "value": round(ratio[1], 2),
-            "low": round(ratio[0], 2),
-            "high": round(ratio[2], 2),
-        },
+        "ratio": round(float(np.median(routed / bare)), 2),
     }
 
 
-async def measure(pairs: int) -> dict[str, Any]:
-    """Measure every framework, history and call form."""
-    rows: dict[str, Any] = {}
-    bare_chat, bare_llm = InstantChat(), InstantLLM()
-    chat_router = ChatRouter(candidates={"small": InstantChat(), "large": InstantChat()})
-    router_llm = RouterLLM(candidates={"small": InstantLLM(), "large": InstantLLM()})
+def langchain_routers(small: BaseChatModel, large: BaseChatModel) -> dict[str, Runnable[Any, Any]]:
+    """Ours and two others inside LangChain, all over the same two models; each asks `small`.
+
+    `with_fallbacks` is LangChain's own and decides nothing: it asks the first, and the next after
+    an error. `langchain-model-router` is set up as its own first example shows, with the rules of
+    its `HeuristicStrategy` as they come: no further model, no embeddings. Without that package its
+    rows are left out.
+    """
+    routers = {
+        "ChatRouter": ChatRouter(candidates={"small": small, "large": large}),
+        "with_fallbacks": small.with_fallbacks([large]),
+    }
+    try:
+        import langchain_model_router as other
+    except ImportError:
+        print("langchain-model-router is not installed (see `make bench`); its rows are left out")
+        return routers
+    routers["langchain-model-router"] = other.ChatRouter(
+        routes={"small": small, "large": large},
+        default_route="small",
+        strategy=other.HeuristicStrategy("small", "large"),
+    )
+    return routers
+
+
+def calls() -> dict[str, dict[str, Work]]:
+    """What is compared, by framework, history and call form: first the bare call, then routed."""
+    chat, llm = InstantChat(), InstantLLM()
+    chats = {"bare": chat, **langchain_routers(chat, InstantChat())}
+    llms = {"bare": llm, "RouterLLM": RouterLLM(candidates={"small": llm, "large": InstantLLM()})}
+    compared: dict[str, dict[str, Work]] = {}
     for length, turns in histories().items():
-        for framework, bare, routed in (
-            ("langchain", langchain_work(bare_chat, turns), langchain_work(chat_router, turns)),
-            ("llamaindex", llamaindex_work(bare_llm, turns), llamaindex_work(router_llm, turns)),
+        for framework, work_of, models in (
+            ("langchain", langchain_work, chats),
+            ("llamaindex", llamaindex_work, llms),
         ):
-            for form, work in bare.items():
-                rows[f"{framework}, {length}, {form}"] = await compare(work, routed[form], pairs)
+            works = {name: work_of(model, turns) for name, model in models.items()}
+            for form in works["bare"]:
+                call = {name: own[form] for name, own in works.items()}
+                compared[f"{framework}, {length}, {form}"] = call
+    return compared
+
+
+async def take_turns(works: dict[str, Work], rounds: int) -> np.ndarray:
+    """Do each work once a round; return milliseconds, a row for each."""
+    times = np.empty((len(works), WARM_UP + rounds))
+    order = list(enumerate(works.values()))
+    for turn in range(WARM_UP + rounds):
+        random.shuffle(order)  # nobody always runs in another's wake
+        for place, work in order:
+            times[place, turn] = await _milliseconds(work)
+    return times[:, WARM_UP:]
+
+
+async def measure(rounds: int) -> dict[str, Any]:
+    """Time everything in several passes; return a row for each call by each router."""
+    compared = calls()
+    passes = [
+        [await take_turns(works, rounds) for works in compared.values()] for _ in range(PASSES)
+    ]
+    rows: dict[str, Any] = {}
+    for (call, works), taken in zip(compared.items(), zip(*passes, strict=True), strict=True):
+        bare, *routed = np.concatenate(taken, axis=1)
+        for name, own in zip(list(works)[1:], routed, strict=True):
+            rows[f"{call}, {name}"] = row_of(bare, own)
     return rows
 
 
 def table(rows: dict[str, Any]) -> str:
     """Return the rows as a Markdown table."""
     lines = [
-        "| call | bare, ms | added at p50, ms (p25 to p75) | routed / bare |",
+        "| framework, history, call, router | bare, ms | added at p50, ms (95 %) | routed / bare |",
         "|---|---|---|---|",
     ]
     for name, row in rows.items():
-        added, ratio = row["added_ms"], row["ratio"]
+        added = row["added_ms"]
         lines.append(
             f"| {name} | {row['bare_ms']:.3f} | {added['value']:.3f} "
-            f"({added['low']:.3f} to {added['high']:.3f}) | {ratio['value']:.2f} |"
+            f"({added['low']:.3f} to {added['high']:.3f}) | {row['ratio']:.2f} |"
         )
     return "\n".join(lines)
 
@@ -201,23 +258,31 @@ def with_table(page: str, drawn: str) -> str:
     return f"{before}{start}{drawn}\n{end}{rest.partition(end)[2]}"
 
 
+def installed(package: str) -> str | None:
+    """Return the version of a package, None where it is not there."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
 def main() -> None:
     """Measure, write the JSON file, print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--pairs", type=int, default=400, help="timed pairs per row")
+    parser.add_argument("--rounds", type=int, default=50, help=f"timed in each of {PASSES} passes")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the JSON file goes")
     arguments = parser.parse_args()
-    rows = asyncio.run(measure(arguments.pairs))
+    rows = asyncio.run(measure(arguments.rounds))
     arguments.out.write_text(
         json.dumps(
             {
-                "command": f"python -m examples.benchmarks.overhead --pairs {arguments.pairs}",
+                "command": f"python -m examples.benchmarks.overhead --rounds {arguments.rounds}",
                 "python": platform.python_version(),
-                "langchain_core": version("langchain-core"),
-                "llama_index_core": version("llama-index-core"),
-                "unit": "milliseconds; low and high are the first and third quartile over pairs",
+                "versions": {package: installed(package) for package in PACKAGES},
+                "pairs": arguments.rounds * PASSES,
+                "unit": "milliseconds; low and high: 95 % bootstrap interval of the median",
                 "rows": rows,
             },
             indent=2,
