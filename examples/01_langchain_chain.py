@@ -5,7 +5,7 @@ instance: `ollama pull qwen3:4b`), a key in OPENAI_API_KEY for the large model, 
 
     pip install 'router-llm-plugin[langchain]' langchain-openai
     python examples/01_langchain_chain.py
-"""  # noqa: N999
+"""
 
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate

@@ -6,7 +6,7 @@ result. Needs any OpenAI-compatible server at http://127.0.0.1:11434/v1 that ser
 
     pip install 'router-llm-plugin[agents]' langchain-openai
     python examples/02_langchain_agent.py
-"""  # noqa: N999
+"""
 
 from datetime import date
 

@@ -7,7 +7,7 @@ large model, and
 
     pip install 'router-llm-plugin[langchain]' langchain-openai langgraph
     python examples/03_langgraph_policies.py
-"""  # noqa: N999
+"""
 
 from typing import TypedDict
 

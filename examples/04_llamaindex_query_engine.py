@@ -7,7 +7,7 @@ a key in OPENAI_API_KEY for the large model, and
 
     pip install 'router-llm-plugin[llamaindex]' llama-index-llms-openai-like
     python examples/04_llamaindex_query_engine.py
-"""  # noqa: N999
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -6,7 +6,7 @@ OpenAI-compatible server at http://127.0.0.1:11434/v1 that serves `qwen3:4b` (Ol
 
     pip install 'router-llm-plugin[llamaindex]' llama-index-llms-openai-like
     python examples/05_llamaindex_agents.py
-"""  # noqa: N999
+"""
 
 import asyncio
 from datetime import date
