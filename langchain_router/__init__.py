@@ -1,9 +1,10 @@
 """The router as a LangChain chat model.
 
-`ChatRouter` is loaded when it is first used: LangChain's chat model base takes half a second to
-import, which whoever needs a `Policy` or a `Candidate` alone should not wait for.
+`ChatRouter` and its middleware are loaded when they are first used: LangChain's chat model base
+takes half a second to import, which whoever needs a `Policy` alone should not wait for.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from shared_core import (
@@ -25,10 +26,12 @@ except ImportError as error:
 
 if TYPE_CHECKING:
     from langchain_router.chat_models import ChatRouter
+    from langchain_router.middleware import ChatRouterMiddleware
 
 __all__ = [
     "Candidate",
     "ChatRouter",
+    "ChatRouterMiddleware",
     "Cooldown",
     "Policy",
     "Single",
@@ -39,9 +42,13 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name != "ChatRouter":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from langchain_router.chat_models import ChatRouter
+_LAZY = {
+    "ChatRouter": "langchain_router.chat_models",
+    "ChatRouterMiddleware": "langchain_router.middleware",
+}
 
-    return ChatRouter
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)

@@ -376,6 +376,10 @@ class ChatRouter(Steered, BaseChatModel):
 
     # --- inside ---
 
+    def _defaults(self) -> dict[str, Any]:
+        """Return the arguments of every candidate's call that were given once for all."""
+        return {name: value for name in _DEFAULTS if (value := getattr(self, name)) is not None}
+
     def _request(
         self,
         input: LanguageModelInput,
@@ -384,8 +388,7 @@ class ChatRouter(Steered, BaseChatModel):
         kwargs: Mapping[str, Any],
         schema: Schema | None = None,
     ) -> Request:
-        params = {name: value for name in _DEFAULTS if (value := getattr(self, name)) is not None}
-        params.update(kwargs)
+        params = {**self._defaults(), **kwargs}
         force = params.pop("model", None)
         scope = scope_of(config, params.pop("subject_to", ()))
         choice = params.pop("tool_choice", None)

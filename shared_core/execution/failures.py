@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
-__all__ = ["Kind", "kind_of", "retry_after"]
+__all__ = ["Kind", "is_signal", "kind_of", "retry_after"]
 
 Kind = Literal["unavailable", "too long"]
 """Failures that another candidate may mend: this one is not to be had now, or has no room."""
@@ -64,6 +64,11 @@ def kind_of(error: BaseException) -> Kind | None:
     if isinstance(error, (ConnectionError, TimeoutError, json.JSONDecodeError)):
         return "unavailable"
     return None if names.isdisjoint(_UNAVAILABLE_NAMES) else "unavailable"
+
+
+def is_signal(error: BaseException) -> bool:
+    """Tell whether it is no failure at all: LangGraph's interrupts travel as errors."""
+    return any(cls.__name__ == "GraphBubbleUp" for cls in type(error).__mro__)
 
 
 def retry_after(error: BaseException | None) -> float | None:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from shared_core.errors import RouterError
-from shared_core.execution.failures import Kind
+from shared_core.execution.failures import Kind, is_signal
 from shared_core.types import Ask, Decision, Reply, Steps
 
 __all__ = ["Run", "Shown", "Transport"]
@@ -103,7 +103,10 @@ class Run:
         self._steps.close()
 
     def failed(self, transport: Transport, ask: Ask, error: Exception) -> Reply:
-        """Make data out of a failed call."""
+        """Make data out of a failed call; what is no failure goes on its way."""
+        if is_signal(error):
+            self.close()
+            raise error
         return Reply(ask.candidate, error=error, retryable=transport.is_retryable(error))
 
     def timed(self, reply: Reply, started: float) -> Reply:
