@@ -204,8 +204,10 @@ class Router:
 
     def _order(self, prompt: Prompt, allowed: Sequence[Contender]) -> tuple[list[Contender], str]:
         order, reason = self.policy.order(allowed)
+        if not (prompt.in_tool_loop and self.policy.stay_in_tool_loop):
+            return order, reason
         for contender in order:
-            if prompt.in_tool_loop and contender[0].name == prompt.author:
+            if contender[0].name == prompt.author:
                 order.remove(contender)
                 return [contender, *order], f"{prompt.author} called the tool and reads its result"
         return order, reason

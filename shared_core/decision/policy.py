@@ -36,6 +36,8 @@ class Policy:
         strong_share: Instead of `quality`: at most this share of the prompts (0 to 1) leaves the
             cheapest allowed candidate. Needs a calibration.
         prefer_local: Take an eligible candidate that runs locally before all others.
+        stay_in_tool_loop: Have a tool's result read by the candidate that called the tool, where it
+            is allowed: another one would miss its thoughts and its provider's prompt cache.
         subject_to: Constraints that always hold, by hand: see `Constraint`.
         usd_per_kwh: What a kWh is worth, in USD; weighs energy in the objective.
         usd_per_second: What a second of waiting is worth, in USD.
@@ -47,6 +49,7 @@ class Policy:
     quality: float | None = None
     strong_share: float | None = None
     prefer_local: bool = False
+    stay_in_tool_loop: bool = True
     subject_to: Sequence[Constraint] = ()
     usd_per_kwh: float = 0.0
     usd_per_second: float = 0.0

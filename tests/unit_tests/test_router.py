@@ -78,6 +78,8 @@ def test_the_one_that_called_the_tool_reads_its_result() -> None:
     assert "called the tool" in decision.reason
     assert router().decide(prompt(in_tool_loop=True, author="gone")).candidate == "b"
     assert router().decide(prompt(in_tool_loop=False, author="a")).candidate == "b"
+    free = router(policy=Policy(stay_in_tool_loop=False))
+    assert free.decide(view).candidate == "b"
 
 
 def test_max_retries_bounds_the_fallbacks() -> None:
