@@ -85,7 +85,8 @@ class Call:
         except BaseException as error:
             await run.on_chain_error(error)
             raise
-        await run.on_chain_end(output)
+        if run.handlers:  # without any, LangChain would still wait for a turn of the event loop
+            await run.on_chain_end(output)
         return output
 
     def stream(self, owner: Runnable[Any, Any], input: Any) -> Generator[Any, None, None]:
@@ -125,7 +126,8 @@ class Call:
         except BaseException as error:
             await run.on_chain_error(error)
             raise
-        await run.on_chain_end(_merged(run, shown))
+        if run.handlers:
+            await run.on_chain_end(_merged(run, shown))
 
     def _source(self, config: RunnableConfig) -> Generator[Any, None, None]:
         decision = self.router.decide(self.request.prompt, self.request.force)
