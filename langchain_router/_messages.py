@@ -13,7 +13,6 @@ from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
     BaseMessage,
-    ChatMessage,
     message_chunk_to_message,
 )
 
@@ -69,19 +68,19 @@ def read_prompt(
     tokens = TOKENS_PER_MESSAGE * len(messages) + sum(estimate_tokens(str(t)) for t in tools)
     turns: list[Turn] = []
     modalities: set[Modality] = set()
-    author = None
+    answer: AIMessage | None = None
     for message in messages:
-        kind = message.type
-        role = _ROLES.get(message.role if isinstance(message, ChatMessage) else kind, "user")
+        role = _ROLES.get(message.type) or _ROLES.get(getattr(message, "role", ""), "user")
         text, attachments = _read_content(message.content)
+        turns.append(Turn(role, text))
+        tokens += estimate_tokens(text)
         if role == "assistant" and isinstance(message, AIMessage):
-            author = author_of(message)
+            answer = message
             for call in message.tool_calls:
                 tokens += estimate_tokens(str(call["args"]))
-        turns.append(Turn(role, text))
         if attachments:
             modalities.update(attachments)
-        tokens += estimate_tokens(text) + TOKENS_PER_ATTACHMENT * len(attachments)
+            tokens += TOKENS_PER_ATTACHMENT * len(attachments)
     return Prompt(
         turns=tuple(turns),
         tokens=tokens,
@@ -91,14 +90,14 @@ def read_prompt(
         schema_method=schema_method,
         modalities=frozenset(modalities),
         in_tool_loop=bool(turns) and turns[-1].role == "tool",
-        author=author,
+        author=None if answer is None else author_of(answer),
         scope=scope,
     )
 
 
-def _read_content(content: str | Sequence[Any]) -> tuple[str, list[Modality]]:
+def _read_content(content: str | Sequence[Any]) -> tuple[str, Sequence[Modality]]:
     if isinstance(content, str):
-        return content, []
+        return content, ()
     texts: list[str] = []
     attachments: list[Modality] = []
     for block in content:
