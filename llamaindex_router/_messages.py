@@ -71,11 +71,11 @@ def read_prompt(
     tokens = TOKENS_PER_MESSAGE * len(messages) + sum(estimate_tokens(str(t)) for t in tools)
     turns: list[Turn] = []
     modalities: list[Modality] = []
-    author = None
+    answer: ChatMessage | None = None
     for message in messages:
         role = role_of(message)
         if role == "assistant":
-            author = author_of(message)
+            answer = message
         texts = []
         for block in message.blocks:
             kind = getattr(block, "block_type", "")
@@ -85,8 +85,9 @@ def read_prompt(
                 tokens += estimate_tokens(str(getattr(block, "tool_kwargs", "")))
             elif kind in _MODALITIES:
                 modalities.append(_MODALITIES[kind])
-        turns.append(Turn(role, "\n".join(texts)))
-        tokens += estimate_tokens(turns[-1].text)
+        text = "\n".join(texts)
+        turns.append(Turn(role, text))
+        tokens += estimate_tokens(text)
     return Prompt(
         turns=tuple(turns),
         tokens=tokens + TOKENS_PER_ATTACHMENT * len(modalities),
@@ -95,7 +96,7 @@ def read_prompt(
         schema=schema,
         modalities=frozenset(modalities),
         in_tool_loop=bool(turns) and turns[-1].role == "tool",
-        author=author,
+        author=None if answer is None else author_of(answer),
         scope=scope,
     )
 
