@@ -42,6 +42,25 @@ class FixedPredictor:
 
 
 @dataclass
+class Choosing:
+    """Has the router pick the candidate that `choose` names for the n-th decision, from 0.
+
+    Attributes:
+        prompts: What was decided on, one per decision.
+    """
+
+    choose: Callable[[int], str] = lambda _: "small"
+    prompts: list[Prompt] = field(default_factory=list)
+    name: str = "choosing"
+    inline_chars: int = 1000
+
+    def predict(self, prompt: Prompt, candidates: Sequence[Candidate]) -> list[Estimate]:
+        chosen = self.choose(len(self.prompts))
+        self.prompts.append(prompt)
+        return [estimate(c.name, 0.9 if c.name == chosen else 0.1) for c in candidates]
+
+
+@dataclass
 class FakeTransport:
     """Answers with each candidate's scripted chunks; an exception among them is raised there."""
 

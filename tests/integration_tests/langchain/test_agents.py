@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
 import pytest
 from langchain.agents import create_agent
+from langchain.agents.middleware import ModelFallbackMiddleware, SummarizationMiddleware
 from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, AnyMessage
+from langchain_core.runnables import ConfigurableField
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import create_react_agent
 
-from langchain_router import Candidate, ChatRouter, Policy
+from langchain_router import Candidate, ChatRouter, ChatRouterMiddleware, Policy
+from tests.fakes.core import Choosing
 from tests.fakes.openai_server import Fault, OpenAIServer
+from tests.fakes.replies import Answer, ToolCall
 from tests.fakes.standard_gates import THIRD_PARTY_WARNINGS, openai_chat
 from tests.integration_tests.langchain.forms import City, weather
 
@@ -150,3 +155,74 @@ async def test_a_graph_whose_nodes_have_their_own_policies(llm: ChatRouter) -> N
         "small answers: Hello",
         "large answers: small answers: Hello",
     ]
+
+
+def called_twice(body: dict[str, Any]) -> Answer | None:
+    """Ask for the weather of two cities, one after the other."""
+    results = sum(message["role"] == "tool" for message in body["messages"])
+    if not body.get("tools") or results > 1:
+        return None
+    return Answer(tool_calls=(ToolCall("weather", {"city": ("Lisbon", "Porto")[results]}),))
+
+
+Stack = Callable[[ChatRouter, BaseChatModel], Any]
+STACKS: dict[str, Stack] = {
+    "create_agent": lambda llm, bare: create_agent(llm, tools=[weather]),
+    "middleware": lambda llm, bare: create_agent(
+        bare, tools=[weather], middleware=[ChatRouterMiddleware(llm)]
+    ),
+    "react agent": lambda llm, bare: create_react_agent(llm, [weather]),
+    "bound": lambda llm, bare: create_react_agent(llm.bind_tools([weather]), [weather]),
+    "summarization": lambda llm, bare: create_agent(
+        llm,
+        tools=[weather],
+        middleware=[SummarizationMiddleware(model=llm, trigger=("messages", 50))],
+    ),
+    "fallback": lambda llm, bare: create_agent(
+        llm, tools=[weather], middleware=[ModelFallbackMiddleware(bare)]
+    ),
+    "configurable": lambda llm, bare: create_agent(
+        llm.configurable_fields(temperature=ConfigurableField(id="temperature")),
+        tools=[weather],
+    ),
+    "router in a router": lambda llm, bare: create_agent(
+        ChatRouter({"inner": llm}), tools=[weather]
+    ),
+}
+
+
+def chosen(message: AnyMessage) -> str:
+    """Who answered, below all routers."""
+    record = message.response_metadata["router"]
+    while "inner" in record:
+        record = record["inner"]
+    return str(record["candidate"])
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
+async def test_31_32_34_a_stack_whose_model_changes_at_every_step(
+    stack: Stack, asynchronous: bool, server: OpenAIServer, bare: BaseChatModel
+) -> None:
+    for name in ("small", "large"):
+        server.say(name, called_twice)
+    llm = ChatRouter(
+        {name: openai_chat(server, name) for name in ("small", "large")},
+        policy=Policy(stay_in_tool_loop=False),
+        predictor=Choosing(lambda number: ("small", "large")[number % 2]),
+    )
+    agent = stack(llm, bare)
+    result = await agent.ainvoke(QUESTION) if asynchronous else agent.invoke(QUESTION)
+    messages = result["messages"]
+    assert [m.type for m in messages] == ["human", "ai", "tool", "ai", "tool", "ai"]
+    assert [m.content for m in messages if m.type == "tool"] == [
+        "sunny in Lisbon",
+        "sunny in Porto",
+    ]
+    authors = [chosen(m) for m in messages if m.type == "ai"]
+    assert authors == [body["model"] for body in server.requests]
+    assert len(set(authors[:2])) == len(set(authors[1:])) == 2
+    for body in server.requests:
+        ids = [call["id"] for m in body["messages"] for call in m.get("tool_calls", ())]
+        assert ids == [m["tool_call_id"] for m in body["messages"] if m["role"] == "tool"]
+        assert "router" not in str(body)

@@ -6,13 +6,11 @@ Beside them what scripted and real LLMs are tested with: a client, a predictor, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from llama_index.core.llms import ChatMessage
 from llama_index.llms.openai_like import OpenAILike
 
-from shared_core import Candidate, Estimate, Prompt
 from tests.contracts.llamaindex import (  # noqa: F401 - for the tests beside this
     METHODS,
     QUESTION,
@@ -23,7 +21,6 @@ from tests.contracts.llamaindex import (  # noqa: F401 - for the tests beside th
     collect,
     weather,
 )
-from tests.fakes.core import estimate
 from tests.fakes.openai_server import OpenAIServer
 
 Form = Callable[..., Any]
@@ -38,25 +35,6 @@ def client(server: OpenAIServer, model: str = "small", **settings: Any) -> OpenA
         is_function_calling_model=True,
         **{"api_key": "test", "context_window": 8000, "max_retries": 0, **settings},
     )
-
-
-@dataclass
-class Choosing:
-    """Has the router pick the candidate that `choose` names for the n-th decision, from 0.
-
-    Attributes:
-        prompts: What was decided on, one per decision.
-    """
-
-    choose: Callable[[int], str] = lambda _: "small"
-    prompts: list[Prompt] = field(default_factory=list)
-    name: str = "choosing"
-    inline_chars: int = 1000
-
-    def predict(self, prompt: Prompt, candidates: Sequence[Candidate]) -> list[Estimate]:
-        chosen = self.choose(len(self.prompts))
-        self.prompts.append(prompt)
-        return [estimate(c.name, 0.9 if c.name == chosen else 0.1) for c in candidates]
 
 
 def form(method: str) -> Form:

@@ -13,6 +13,9 @@ from llama_index.core.prompts import ChatPromptTemplate, PromptTemplate
 
 from llamaindex_router import RouterLLM
 from shared_core import UnknownCandidateError
+
+# After `scripted`, which skips this module where LlamaIndex is too old for the scripted LLMs.
+from tests.fakes.core import Choosing
 from tests.integration_tests.llamaindex.forms import (
     FORMS,
     QUESTION,
@@ -21,14 +24,12 @@ from tests.integration_tests.llamaindex.forms import (
     TEMPLATE,
     TOOL,
     WITH_HISTORY,
-    Choosing,
     City,
     Form,
     collect,
 )
 from tests.integration_tests.llamaindex.scripted import Busy, router
 
-# After `scripted`, which skips this module where LlamaIndex is too old for the scripted LLMs.
 from tests.fakes.llms import ScriptedLLM, ScriptedTextLLM  # isort: skip
 
 KEYS = {

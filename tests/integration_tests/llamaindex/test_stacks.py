@@ -16,9 +16,10 @@ from llama_index.core.node_parser import SentenceSplitter
 from llama_index.llms.openai_like import OpenAILike
 
 from llamaindex_router import Policy, RouterLLM
+from tests.fakes.core import Choosing
 from tests.fakes.openai_server import OpenAIServer
 from tests.fakes.replies import Answer, ToolCall
-from tests.integration_tests.llamaindex.forms import QUESTION, Choosing, City, client, weather
+from tests.integration_tests.llamaindex.forms import QUESTION, City, client, weather
 
 CORPUS = [
     "The Rhine rises in the Swiss Alps, passes Lake Constance and the Rhine Falls, and reaches the "
