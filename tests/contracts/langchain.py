@@ -453,7 +453,7 @@ class ChatModelContract(Contract):
             assert len(pieces) > 1 or not self.streams
 
     @every_form
-    def test_version_1_gives_blocks(self, form: Form, model: BaseChatModel) -> None:
+    def test_27_version_1_gives_blocks(self, form: Form, model: BaseChatModel) -> None:
         needs(self.gives_blocks, 'output_version="v1"')
         blocks = form(model.model_copy(update={"output_version": "v1"}), QUESTION).content
         assert isinstance(blocks, list)

@@ -52,6 +52,11 @@ async def test_01_an_agent_runs_its_tool(llm: ChatRouter) -> None:
     check((await agent.ainvoke(QUESTION))["messages"])
 
 
+def test_01_a_deep_agent_runs_its_tool(llm: ChatRouter) -> None:
+    deepagents = pytest.importorskip("deepagents", reason="deepagents is not installed")
+    check(deepagents.create_deep_agent(model=llm, tools=[weather]).invoke(QUESTION)["messages"])
+
+
 async def test_01_an_agents_steps_are_streamed_with_their_records(llm: ChatRouter) -> None:
     agent = create_agent(llm, tools=[weather])
     whole = list(agent.stream(QUESTION, stream_mode="values"))
