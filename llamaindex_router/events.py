@@ -7,6 +7,7 @@ from typing import Any
 
 from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.base import BaseEvent
+from llama_index_instrumentation.event_handlers import NullEventHandler
 
 from shared_core.types import Decision
 
@@ -44,10 +45,7 @@ class RouterDecisionEvent(BaseEvent):
 
 def announce(decision: Decision) -> None:
     """Tell the dispatcher, if anybody listens."""
-    dispatcher: Any = _dispatcher
-    while dispatcher is not None and not dispatcher.event_handlers:
-        dispatcher = dispatcher.parent if dispatcher.propagate else None
-    if dispatcher is None:
+    if not _anybody_listens():
         return
     _dispatcher.event(
         RouterDecisionEvent(
@@ -60,3 +58,12 @@ def announce(decision: Decision) -> None:
             estimates=[asdict(estimate) for estimate in decision.estimates],
         )
     )
+
+
+def _anybody_listens() -> bool:
+    dispatcher: Any = _dispatcher
+    while dispatcher is not None:
+        if any(type(handler) is not NullEventHandler for handler in dispatcher.event_handlers):
+            return True  # LlamaIndex's root always has one of those, which does nothing
+        dispatcher = dispatcher.parent if dispatcher.propagate else None
+    return False
