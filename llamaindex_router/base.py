@@ -424,7 +424,9 @@ class RouterLLM(Steered, FunctionCallingLLM):
     def _params(self, kwargs: Mapping[str, Any]) -> tuple[str | None, Scope, dict[str, Any]]:
         params = {name: value for name in _DEFAULTS if (value := getattr(self, name)) is not None}
         params.update(kwargs)
-        scope = Scope(subject_to=params.pop("subject_to", ())).within(current_scope())
+        rules, scope = params.pop("subject_to", ()), current_scope()
+        if rules:
+            scope = Scope(subject_to=rules).within(scope)
         return params.pop("model", None), scope, params
 
     # --- inside: calls ---
