@@ -52,11 +52,10 @@ class Deadline:
             return worker.call(function, self)
 
     def iterate(self, chunks: Generator[T, None, None]) -> Generator[T, None, None]:
-        """Yield what a stream yields."""
-        if self._ends is None:
-            with closing(chunks):
-                yield from chunks
-            return
+        """Return a stream of the same."""
+        return chunks if self._ends is None else self._iterate(chunks)
+
+    def _iterate(self, chunks: Generator[T, None, None]) -> Generator[T, None, None]:
         with closing(_Worker(chunks.close)) as worker:
             while (chunk := worker.call(lambda: next(chunks, _END), self)) is not _END:
                 yield chunk  # type: ignore[misc]
@@ -74,13 +73,12 @@ class Deadline:
                 raise DeadlineExceededError(self.seconds) from None
             raise
 
-    async def aiterate(self, chunks: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-        """Yield what a stream yields; what is too late is cancelled."""
+    def aiterate(self, chunks: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+        """Return a stream of the same; what is too late is cancelled."""
+        return chunks if self._ends is None else self._aiterate(chunks)
+
+    async def _aiterate(self, chunks: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
         async with aclosing(chunks):
-            if self._ends is None:
-                async for chunk in chunks:
-                    yield chunk
-                return
             while (late := await self.acall(lambda: anext(chunks, _END))) is not _END:
                 yield late  # type: ignore[misc]
 
