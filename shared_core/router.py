@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from shared_core.accounting.rates import with_rates
@@ -30,7 +31,7 @@ from shared_core.prediction.base import Predictor
 from shared_core.prediction.fallback import FallbackPredictor
 from shared_core.strategies.base import Strategy
 from shared_core.strategies.single import Single
-from shared_core.types import Answer, Candidate, Constraint, Decision, Estimate, Prompt, Refusal
+from shared_core.types import Answer, Candidate, Constraint, Decision, Prompt, Refusal
 
 __all__ = ["Router"]
 
@@ -84,10 +85,14 @@ class Router:
 
     def __getitem__(self, name: str) -> Candidate:
         """Return the candidate of that name."""
-        for candidate in self.candidates:
-            if candidate.name == name:
-                return candidate
-        raise UnknownCandidateError(name, [candidate.name for candidate in self.candidates])
+        candidate = self._by_name.get(name)
+        if candidate is None:
+            raise UnknownCandidateError(name, list(self._by_name))
+        return candidate
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, Candidate]:
+        return {candidate.name: candidate for candidate in self.candidates}
 
     def decide(self, prompt: Prompt, force: str | None = None) -> Decision:
         """Choose who answers; no model is called.
@@ -102,15 +107,15 @@ class Router:
         """
         scope = prompt.scope
         asked = force or scope.pin
-        estimates = tuple(
-            with_rates(estimate, candidate, prompt.tokens)
-            for candidate, estimate in zip(
-                self.candidates, self.predictor.predict(prompt, self.candidates), strict=True
-            )
-        )
-        contenders = list(zip(self.candidates, estimates, strict=True))
+        predicted = self.predictor.predict(prompt, self.candidates)
+        everyone = [
+            (candidate, with_rates(estimate, candidate, prompt.tokens))
+            for candidate, estimate in zip(self.candidates, predicted, strict=True)
+        ]
+        contenders = everyone
         if asked is not None:
-            contenders = [c for c in contenders if c[0] is self[asked]]
+            chosen = self[asked]
+            contenders = [c for c in everyone if c[0] is chosen]
         refusals = self._refusals(prompt, contenders)
         refused = {refusal.candidate for refusal in refusals}
         allowed = [c for c in contenders if c[0].name not in refused]
@@ -127,7 +132,7 @@ class Router:
             candidate=names[0],
             reason="; ".join([reason, *(f"{rest.candidate} {rest.reason}" for rest in resting)]),
             calibrated=False,
-            estimates=estimates,
+            estimates=tuple([estimate for _, estimate in everyone]),
             refusals=refusals,
             fallbacks=tuple(names[1 : None if self.max_retries is None else 1 + self.max_retries]),
             resting=resting,
@@ -178,16 +183,14 @@ class Router:
         yield self._record(run, decision)
 
     def _refusals(self, prompt: Prompt, contenders: Sequence[Contender]) -> tuple[Refusal, ...]:
-        verdicts = (
-            (candidate.name, self._refusal(prompt, candidate, estimate))
-            for candidate, estimate in contenders
-        )
-        return tuple(Refusal(name, reason) for name, reason in verdicts if reason is not None)
-
-    def _refusal(self, prompt: Prompt, candidate: Candidate, estimate: Estimate) -> str | None:
-        return missing_capability(candidate, prompt) or broken_constraint(
-            self._constraints(prompt), prompt, candidate, estimate
-        )
+        rules, refusals = self._constraints(prompt), []
+        for candidate, estimate in contenders:
+            reason = missing_capability(candidate, prompt) or broken_constraint(
+                rules, prompt, candidate, estimate
+            )
+            if reason is not None:
+                refusals.append(Refusal(candidate.name, reason))
+        return tuple(refusals)
 
     def _constraints(self, prompt: Prompt) -> Sequence[Constraint]:
         return (*self.policy.subject_to, *prompt.scope.subject_to)
@@ -196,6 +199,8 @@ class Router:
         """Part those who are well from those who are let rest, the first to wake first."""
         rests = {candidate.name: self.health.rest_of(candidate.name) for candidate, _ in allowed}
         awake = [c for c in allowed if rests[c[0].name] is None]
+        if len(awake) == len(allowed):
+            return awake, ()
         resting = sorted(
             ((name, rest) for name, rest in rests.items() if rest is not None),
             key=lambda item: item[1].seconds,
@@ -219,6 +224,5 @@ class Router:
     def _record(self, run: Run, decision: Decision) -> Answer:
         if run.result is None:
             raise RuntimeError("the strategy returned no reply")
-        by_name = {candidate.name: candidate for candidate in self.candidates}
-        entry = make_entry(decision, run.result.candidate, run.replies, by_name)
+        entry = make_entry(decision, run.result.candidate, run.replies, self._by_name)
         return Answer(run.result, entry)

@@ -102,9 +102,10 @@ class Health:
 
     def rest_of(self, name: str) -> Rest | None:
         """Return the candidate's rest, or None while it is awake."""
-        state, now = self._states.get(name), self._clock()
+        state = self._states.get(name)
         if state is None:
             return None
+        now = self._clock()
         if now < state.told_until:
             left = state.told_until - now
             return Rest(left, f"asked to be left alone for {left:.3g} s more ({state.error})")
