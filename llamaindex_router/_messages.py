@@ -155,7 +155,7 @@ def usage_of(response: object) -> Usage | None:
         return None
     raw = response.raw
     usage = raw.get("usage") if isinstance(raw, Mapping) else getattr(raw, "usage", None)
-    for report in (response.additional_kwargs, usage):
+    for report in filter(None, (response.additional_kwargs, usage)):
         for names in (("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens")):
             counts = [_get(report, name) for name in names]
             if all(isinstance(count, int) for count in counts):

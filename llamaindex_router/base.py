@@ -432,22 +432,25 @@ class RouterLLM(Steered, FunctionCallingLLM):
     # --- inside: calls ---
 
     def _answer(self, request: Request) -> Any:
-        decision = self._router.decide(request.prompt, request.force)
+        router = self._router
+        decision = router.decide(request.prompt, request.force)
         announce(decision)
-        transport = self._transport(request, decision)
-        return _finished(self._router.answer(request.prompt, decision, transport))
+        transport = LLMTransport(request, decision, router.__getitem__)
+        return _finished(router.answer(request.prompt, decision, transport))
 
     async def _aanswer(self, request: Request) -> Any:
-        decision = await self._router.adecide(request.prompt, request.force)
+        router = self._router
+        decision = await router.adecide(request.prompt, request.force)
         announce(decision)
-        transport = self._transport(request, decision)
-        return _finished(await self._router.aanswer(request.prompt, decision, transport))
+        transport = LLMTransport(request, decision, router.__getitem__)
+        return _finished(await router.aanswer(request.prompt, decision, transport))
 
     def _stream(self, request: Request) -> Generator[Any, None, None]:
-        decision = self._router.decide(request.prompt, request.force)
+        router = self._router
+        decision = router.decide(request.prompt, request.force)
         announce(decision)
-        transport = self._transport(request, decision)
-        items = self._router.stream(request.prompt, decision, transport)
+        transport = LLMTransport(request, decision, router.__getitem__)
+        items = router.stream(request.prompt, decision, transport)
 
         def responses() -> Generator[Any, None, None]:
             with closing(items):
@@ -457,10 +460,11 @@ class RouterLLM(Steered, FunctionCallingLLM):
         return responses()
 
     async def _astream(self, request: Request) -> AsyncGenerator[Any, None]:
-        decision = await self._router.adecide(request.prompt, request.force)
+        router = self._router
+        decision = await router.adecide(request.prompt, request.force)
         announce(decision)
-        transport = self._transport(request, decision)
-        items = self._router.astream(request.prompt, decision, transport)
+        transport = LLMTransport(request, decision, router.__getitem__)
+        items = router.astream(request.prompt, decision, transport)
 
         async def responses() -> AsyncGenerator[Any, None]:
             async with aclosing(items):
@@ -469,9 +473,6 @@ class RouterLLM(Steered, FunctionCallingLLM):
                         yield response
 
         return responses()
-
-    def _transport(self, request: Request, decision: Decision) -> LLMTransport:
-        return LLMTransport(request, decision, self._router.__getitem__)
 
     def _hand_down_callbacks(self) -> None:
         for candidate in self._router.candidates:
