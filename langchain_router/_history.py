@@ -35,13 +35,16 @@ _PORTABLE_ID = re.compile(r"[a-zA-Z0-9_-]{1,40}")
 _DATED = re.compile(r"[-@](\d{4}.*|latest)")
 """What providers append to a model's name when they report it."""
 
+_UNSIGNED = frozenset({"human", "system"})
+"""Types of messages that no model has written or asked for."""
+
 M = TypeVar("M", bound=BaseMessage)
 
 
 def history_for(candidate: Candidate, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
     """Return the messages as the candidate can read them; what need not change is not copied."""
     reader = _Reader(candidate)
-    read = (reader.read(message) for message in messages)
+    read = map(reader.read, messages)
     return [message for message in read if message is not None]
 
 
@@ -54,6 +57,8 @@ class _Reader:
         self._ids: dict[str, str] = {}
 
     def read(self, message: BaseMessage) -> BaseMessage | None:
+        if message.type in _UNSIGNED:
+            return self._without_markers(message)
         if isinstance(message, AIMessage):
             return self._answer(message)
         if isinstance(message, ToolMessage) and message.tool_call_id in self._ids:
@@ -157,8 +162,10 @@ def _anonymous(message: AIMessage) -> AIMessage:
 
 def _is_plain(message: AIMessage) -> bool:
     """Tell whether there is nothing in an answer that belongs to a provider."""
-    portable = all(_PORTABLE_ID.fullmatch(call["id"] or "-") for call in message.tool_calls)
-    return isinstance(message.content, str) and not message.additional_kwargs and portable
+    if not isinstance(message.content, str) or message.additional_kwargs:
+        return False
+    calls = message.tool_calls
+    return not calls or all(_PORTABLE_ID.fullmatch(call["id"] or "-") for call in calls)
 
 
 def _text_and_calls(message: AIMessage) -> tuple[str, list[Any]]:

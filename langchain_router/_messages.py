@@ -71,7 +71,8 @@ def read_prompt(
     answer: AIMessage | None = None
     for message in messages:
         role = _ROLES.get(message.type) or _ROLES.get(getattr(message, "role", ""), "user")
-        text, attachments = _read_content(message.content)
+        content = message.content
+        text, attachments = (content, ()) if isinstance(content, str) else _read_content(content)
         turns.append(Turn(role, text))
         tokens += estimate_tokens(text)
         if role == "assistant" and isinstance(message, AIMessage):

@@ -14,7 +14,7 @@ import difflib
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from shared_core.errors import ConfigurationError
 
@@ -62,8 +62,7 @@ CAPABILITIES = frozenset(
 """The keys of `Candidate.capabilities`: those of LangChain's `ModelProfile` (core 1.8)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(NamedTuple):
     """One message of the prompt, as plain text."""
 
     role: Literal["system", "user", "assistant", "tool"]
