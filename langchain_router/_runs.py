@@ -38,7 +38,7 @@ class Chunks(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass
 class Call:
     """One routed call.
 

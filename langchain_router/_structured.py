@@ -145,7 +145,7 @@ class StructuredChunks:
         return () if isinstance(item, Answer) else (item,)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class StructuredTransport(ChatTransport):
     """Puts a request for structured output: the model, then its own parser."""
 

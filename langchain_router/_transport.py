@@ -17,7 +17,7 @@ from collections.abc import (
 from contextlib import AbstractContextManager, aclosing, closing
 from dataclasses import dataclass, field
 from operator import is_
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from langchain_core.exceptions import ContextOverflowError, ModelError
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
@@ -36,8 +36,10 @@ from shared_core.types import Ask, Candidate, Prompt, Reply, Usage
 
 __all__ = ["ChatTransport", "Request", "kind_of", "own_astream", "reply_of"]
 
+_COUNTS: Final = ("input_tokens", "output_tokens")
 
-@dataclass(frozen=True)
+
+@dataclass
 class Request:
     """What one call asks for.
 
@@ -79,7 +81,7 @@ class Request:
         return self.tools.bound_to(model, self.tool_choice, self.tool_options)
 
 
-@dataclass(frozen=True)
+@dataclass
 class ChatTransport:
     """Puts a request to chat models; see `shared_core.execution.run.Transport`.
 
@@ -99,7 +101,7 @@ class ChatTransport:
     def send(self, ask: Ask) -> Reply:
         """Call the asked candidate."""
         if self.streaming:
-            return self.join(ask, list(self.stream(ask)))
+            return reply_of(ask, _merged(list(self.stream(ask))))
         model, asked = self.parts(ask)
         with self.watched() as config:
             return reply_of(ask, model.invoke(asked, config, **self.request.kwargs()))
@@ -107,7 +109,7 @@ class ChatTransport:
     async def asend(self, ask: Ask) -> Reply:
         """Call the asked candidate without blocking."""
         if self.streaming:
-            return self.join(ask, [chunk async for chunk in self.astream(ask)])
+            return reply_of(ask, _merged([chunk async for chunk in self.astream(ask)]))
         model, asked = self.parts(ask)
         with self.watched() as config:
             return reply_of(ask, await model.ainvoke(asked, config, **self.request.kwargs()))
@@ -131,10 +133,12 @@ class ChatTransport:
                     yield as_chunk(chunk)
 
     def join(self, ask: Ask, chunks: list[Any]) -> Reply:
-        """Make one reply out of a stream."""
-        if not chunks:
-            return Reply(ask.candidate, native=AIMessageChunk(content="", chunk_position="last"))
-        return reply_of(ask, add_ai_message_chunks(*chunks))
+        """Make one reply out of a stream; its chunks, which the caller has, are not merged."""
+        text = "".join([str(chunk.text) for chunk in chunks])
+        used = [chunk.usage_metadata for chunk in chunks if chunk.usage_metadata]
+        read, written = (sum(report[of] for report in used) for of in _COUNTS)
+        usage = Usage(read, written) if used else None
+        return Reply(ask.candidate, native=chunks, text=text, usage=usage)
 
     def split(self, reply: Reply) -> Iterable[Any]:
         """Return a reply that was held back as a stream of one chunk."""
@@ -176,6 +180,13 @@ def own_astream(
         config = merge_configs(config, *(make(config) for make in model.config_factories))
         model = model.bound
     return cast("AsyncGenerator[Any, None]", model.astream(input, config, **kwargs))
+
+
+def _merged(chunks: list[AIMessageChunk]) -> AIMessageChunk:
+    """Return the answer that the chunks of a stream add up to."""
+    if not chunks:
+        return AIMessageChunk(content="", chunk_position="last")
+    return add_ai_message_chunks(*chunks)
 
 
 def reply_of(ask: Ask, message: AIMessage) -> Reply:

@@ -426,13 +426,13 @@ class ChatRouter(Steered, BaseChatModel):
         kwargs: Mapping[str, Any],
     ) -> Call:
         version, config = self.output_version, own_config(self, config)
-        request = self._request(input, config, stop, kwargs)
+        request, router = self._request(input, config, stop, kwargs), self._router
         return Call(
-            router=self._router,
+            router=router,
             request=request,
             config=config,
             transport=lambda config: ChatTransport(
-                request, self._router.__getitem__, config, streaming=bool(self.streaming)
+                request, router.__getitem__, config, streaming=bool(self.streaming)
             ),
             output=lambda answer: finished_message(answer, version),
             chunks=lambda: MessageChunks(version),
@@ -448,7 +448,7 @@ class ChatRouter(Steered, BaseChatModel):
         call = self._call(input, config, stop, kwargs)
         return replace(
             call,
-            transport=lambda config: EventTransport(call.request, self._router.__getitem__, config),
+            transport=lambda config: EventTransport(call.request, call.router.__getitem__, config),
             chunks=EventChunks,
         )
 

@@ -99,7 +99,7 @@ class ChatRouterMiddleware(AgentMiddleware[Any, Any, Any]):
         return router
 
 
-@dataclass(frozen=True)
+@dataclass
 class _AgentTransport:
     """Puts an agent's step to candidates; see `shared_core.execution.run.Transport`.
 

@@ -26,7 +26,7 @@ __all__ = ["LLMTransport", "Method", "Request"]
 Method = Literal["chat", "complete", "chat_with_tools", "structured_predict"]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Request:
     """What one call asks for.
 
@@ -44,7 +44,7 @@ class Request:
     force: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class LLMTransport:
     """Puts a request to LLMs; see `shared_core.execution.run.Transport`.
 

@@ -23,7 +23,7 @@ from shared_core.types import Ask, Reply
 __all__ = ["Guard"]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Guard:
     """A transport around a transport; see `shared_core.execution.run.Transport`.
 
