@@ -57,8 +57,8 @@ class _Reader:
         self._ids: dict[str, str] = {}
 
     def read(self, message: BaseMessage) -> BaseMessage | None:
-        if message.type in _UNSIGNED:
-            return self._without_markers(message)
+        if message.type in _UNSIGNED and isinstance(message.content, str):
+            return message
         if isinstance(message, AIMessage):
             return self._answer(message)
         if isinstance(message, ToolMessage) and message.tool_call_id in self._ids:

@@ -15,12 +15,22 @@ from langchain_core.messages import (
     BaseMessage,
     message_chunk_to_message,
 )
+from langchain_core.prompt_values import ChatPromptValue
 
 from langchain_router._tools import BoundTool
 from shared_core.tokens import TOKENS_PER_ATTACHMENT, TOKENS_PER_MESSAGE, estimate_tokens
 from shared_core.types import Modality, Prompt, Scope, Turn
 
-__all__ = ["INNER", "STAMP", "as_chunk", "as_message", "author_of", "read_prompt", "stamp"]
+__all__ = [
+    "INNER",
+    "STAMP",
+    "as_chunk",
+    "as_message",
+    "as_prompt_value",
+    "author_of",
+    "read_prompt",
+    "stamp",
+]
 
 STAMP = "router"
 INNER = "inner"
@@ -71,17 +81,17 @@ def read_prompt(
     answer: AIMessage | None = None
     for message in messages:
         role = _ROLES.get(message.type) or _ROLES.get(getattr(message, "role", ""), "user")
-        content = message.content
-        text, attachments = (content, ()) if isinstance(content, str) else _read_content(content)
+        text = message.content
+        if not isinstance(text, str):
+            text, attachments = _read_content(text)
+            modalities.update(attachments)
+            tokens += TOKENS_PER_ATTACHMENT * len(attachments)
         turns.append(Turn(role, text))
         tokens += estimate_tokens(text)
         if role == "assistant" and isinstance(message, AIMessage):
             answer = message
             for call in message.tool_calls:
                 tokens += estimate_tokens(str(call["args"]))
-        if attachments:
-            modalities.update(attachments)
-            tokens += TOKENS_PER_ATTACHMENT * len(attachments)
     return Prompt(
         turns=tuple(turns),
         tokens=tokens,
@@ -127,7 +137,7 @@ def _modality_of(mime_type: str) -> Modality:
 def author_of(message: AIMessage) -> str | None:
     """Return the candidate that wrote it, by the record that it carries, if it carries ours."""
     record = message.response_metadata.get(STAMP)  # anyone may use that key
-    return record.get("candidate") if isinstance(record, Mapping) else None
+    return record.get("candidate") if isinstance(record, dict) else None
 
 
 def stamp(message: M, record: Mapping[str, Any]) -> M:
@@ -140,6 +150,15 @@ def stamp(message: M, record: Mapping[str, Any]) -> M:
     nested = {INNER: inner} if isinstance(inner, Mapping) else {}
     metadata = {**message.response_metadata, STAMP: {**record, **nested}}
     return message.model_copy(update={"response_metadata": metadata})
+
+
+def as_prompt_value(input: Any) -> ChatPromptValue | None:
+    """Return a list of messages as a prompt value, unchecked but for its kinds of elements."""
+    if isinstance(input, list) and all(
+        issubclass(kind, BaseMessage) for kind in set(map(type, input))
+    ):
+        return ChatPromptValue.model_construct(messages=list(input))
+    return None
 
 
 def as_message(message: AIMessage) -> AIMessage:

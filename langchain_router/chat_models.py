@@ -25,7 +25,7 @@ from pydantic import ConfigDict, PrivateAttr, SkipValidation
 
 from langchain_router._config import configs_of, own_config, scope_of
 from langchain_router._events import AsyncRoutedEvents, EventChunks, EventTransport, routed_events
-from langchain_router._messages import as_chunk, read_prompt
+from langchain_router._messages import as_chunk, as_prompt_value, read_prompt
 from langchain_router._models import common_profile, look_at
 from langchain_router._output import MessageChunks, finished_message
 from langchain_router._runs import Call
@@ -396,7 +396,7 @@ class ChatRouter(Steered, BaseChatModel):
         tools = given if isinstance(given, BoundTools) else BoundTools(given or ())
         tools, choice = choose_tools(tools, choice)
         options = {} if given is None else take_options(tools, params)
-        value = self._convert_input(input)
+        value = as_prompt_value(input) or self._convert_input(input)
         messages = value.to_messages()
         must_call = choice not in (None, "auto")
         return Request(

@@ -109,7 +109,7 @@ def role_of(message: ChatMessage) -> Role:
 def author_of(stamped: ChatMessage | ChatResponse) -> str | None:
     """Return the candidate that wrote it, by the record that it carries, if it carries ours."""
     record = stamped.additional_kwargs.get(STAMP)
-    return record.get("candidate") if isinstance(record, Mapping) else None
+    return record.get("candidate") if isinstance(record, dict) else None
 
 
 def stamp(response: R, record: Mapping[str, Any]) -> R:
