@@ -350,12 +350,13 @@ class Reply:
 
     Attributes:
         candidate: Its name.
-        native: The framework's own object; the core hands it back and never looks into it.
+        native: The framework's own object, or those of a stream that the caller has seen; the core
+            hands it back and never looks into it.
         text: Its plain text.
         parsed: The structured output, where one was asked for.
         parse_error: Why the answer could not be parsed into it.
         usage: None where the model reports none.
-        seconds: Wall-clock time of the attempt.
+        seconds: Wall-clock time of the attempt, noted by the run.
         error: What it raised, or None.
         retryable: Another candidate (or a later try) might succeed where this one failed.
     """
