@@ -51,8 +51,8 @@ def test_an_import_loads_nothing_heavy_and_no_other_framework(
 )
 def test_the_langchain_skin_adds_little_to_langchain_itself(before: str, then: str) -> None:
     code = (
-        f"{before}\nimport time\nstart = time.perf_counter()\n"
-        f"{then}\nprint(time.perf_counter() - start)"
+        f"{before}\nimport time\nstart = time.process_time()\n"  # a busy machine is none of ours
+        f"{then}\nprint(time.process_time() - start)"
     )
     command = [sys.executable, "-c", code]
     runs = [subprocess.run(command, capture_output=True, check=True) for _ in range(5)]
