@@ -47,8 +47,8 @@ class Guard:
             self.sleep(seconds)
         try:
             reply = self.deadline.call(lambda: self.transport.send(ask))
-        except Exception as error:
-            self._failed(ask, error)
+        except BaseException as error:
+            self._ended(ask, error)
             raise
         self.health.succeeded(ask.candidate)
         return reply
@@ -59,8 +59,8 @@ class Guard:
             await self.asleep(seconds)
         try:
             reply = await self.deadline.acall(lambda: self.transport.asend(ask))
-        except Exception as error:
-            self._failed(ask, error)
+        except BaseException as error:
+            self._ended(ask, error)
             raise
         self.health.succeeded(ask.candidate)
         return reply
@@ -72,8 +72,8 @@ class Guard:
         try:
             with closing(self.deadline.iterate(self.transport.stream(ask))) as chunks:
                 yield from chunks
-        except Exception as error:
-            self._failed(ask, error)
+        except BaseException as error:
+            self._ended(ask, error)
             raise
         self.health.succeeded(ask.candidate)
 
@@ -85,8 +85,8 @@ class Guard:
             async with aclosing(self.deadline.aiterate(self.transport.astream(ask))) as chunks:
                 async for chunk in chunks:
                     yield chunk
-        except Exception as error:
-            self._failed(ask, error)
+        except BaseException as error:
+            self._ended(ask, error)
             raise
         self.health.succeeded(ask.candidate)
 
@@ -122,8 +122,11 @@ class Guard:
             yield seconds
             patience, left = patience - seconds, self.deadline.left()
 
-    def _failed(self, ask: Ask, error: Exception) -> None:
-        # A call that we cut off ourselves says nothing about the candidate.
-        own = isinstance(error, DeadlineExceededError)
-        if not own and self.transport.kind_of(error) == "unavailable":
+    def _ended(self, ask: Ask, error: BaseException) -> None:
+        """Take note of an attempt that gave no answer, be it that nobody waits for one any more."""
+        if isinstance(error, DeadlineExceededError):
+            return  # A call that we cut off ourselves says nothing about the candidate.
+        if isinstance(error, Exception) and self.transport.kind_of(error) == "unavailable":
             self.health.failed(ask.candidate, error, retry_after(error))
+        else:
+            self.health.abandoned(ask.candidate)

@@ -159,6 +159,15 @@ class Health:
                 state.on_trial, state.until = False, now + self._pause(state)
                 state.rests += 1
 
+    def abandoned(self, name: str) -> None:
+        """Take note of an attempt that told nothing: a trial is free for the next one to come."""
+        if name not in self._states:
+            return
+        with self._lock:
+            state = self._states[name]
+            if state.on_trial:
+                state.on_trial, state.until = False, min(state.until, self._clock())
+
     def _pause(self, state: _State) -> float:
         doubled = self.cooldown.seconds * 2.0 ** min(state.rests, 60)
         return min(doubled, self.cooldown.longest) * (1 + _SPREAD * self._chance())

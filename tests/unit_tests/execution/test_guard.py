@@ -205,3 +205,57 @@ def test_the_deadline_is_over_all_attempts_and_is_not_the_candidates_fault(form:
     assert kinds == [ConnectionError, DeadlineExceededError]
     assert isinstance(caught.value.__cause__, DeadlineExceededError)
     assert llm.decide(prompt()).resting == ()
+
+
+@every_form
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), SystemExit(1), asyncio.CancelledError(), ValueError("wrong")]
+)
+def test_a_trial_that_told_nothing_is_free_for_the_next(form: Form, error: BaseException) -> None:
+    clock = Sleeps()
+    llm = router(health=Health(Cooldown(failures=1, seconds=5), clock))
+    form(llm, FakeTransport({"a": [ConnectionError()], "b": ["fine"]}))
+    clock.now += 10
+    with pytest.raises(type(error)):
+        form(llm, FakeTransport({"a": [error], "b": ["fine"]}))
+    assert llm.decide(prompt()).resting == ()
+    lost = FakeTransport({"a": [ConnectionError()], "b": ["fine"]})
+    form(llm, lost)
+    assert [ask.candidate for ask in lost.asked] == ["a", "b"]
+    (rest,) = llm.decide(prompt()).resting  # it was a trial, and it failed
+    assert "rests for" in rest.reason
+    assert llm.health.rest_of("a").seconds >= 10  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_trial_whose_stream_is_left_is_free_for_the_next(asynchronous: bool) -> None:
+    clock = Sleeps()
+    llm = router(health=Health(Cooldown(failures=1, seconds=5), clock))
+    answer(llm, FakeTransport({"a": [ConnectionError()], "b": ["fine"]}))
+    clock.now += 10
+    transport = FakeTransport({"a": ["Hel", "lo"]})
+
+    async def leave() -> None:
+        items = llm.astream(prompt(), llm.decide(prompt()), transport)
+        await anext(items)
+        await items.aclose()
+
+    if asynchronous:
+        asyncio.run(leave())
+    else:
+        items = llm.stream(prompt(), llm.decide(prompt()), transport)
+        next(items)
+        assert llm.decide(prompt()).resting != ()  # while it lasts
+        items.close()
+    assert llm.decide(prompt()).resting == ()
+
+
+def test_a_trial_that_the_deadline_cut_off_is_not_followed_at_once_by_another() -> None:
+    clock = Sleeps()
+    health = Health(Cooldown(failures=1, seconds=5), clock)
+    health.failed("a", ConnectionError(), None)
+    clock.now += 10
+    guard = Guard(FakeTransport({"a": [DeadlineExceededError(1)]}), health, Deadline(None))
+    with pytest.raises(DeadlineExceededError):
+        guard.send(Ask("a"))
+    assert health.rest_of("a") is not None
