@@ -98,7 +98,8 @@ class _Reader:
         if given is None:
             return None
         if not _PORTABLE_ID.fullmatch(given):
-            self._ids[given] = "call_" + hashlib.sha256(given.encode()).hexdigest()[:24]
+            digest = hashlib.sha256(given.encode("utf-8", "surrogatepass")).hexdigest()
+            self._ids[given] = f"call_{digest[:24]}"
         return self._ids.setdefault(given, given)
 
     def _wrote(self, message: AIMessage) -> bool:

@@ -112,7 +112,8 @@ class _Reader:
 
     def _id(self, given: str | None) -> str | None:
         if given and not _PORTABLE_ID.fullmatch(given):
-            self._ids[given] = "call_" + hashlib.sha256(given.encode()).hexdigest()[:24]
+            digest = hashlib.sha256(given.encode("utf-8", "surrogatepass")).hexdigest()
+            self._ids[given] = f"call_{digest[:24]}"
             return self._ids[given]
         return given
 

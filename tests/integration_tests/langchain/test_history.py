@@ -151,7 +151,7 @@ def test_31_two_models_of_one_provider_are_two() -> None:
     assert "sig-1" not in json.dumps(sent)
 
 
-@pytest.mark.parametrize("call_id", ["functions.weather:0", "c" * 64, "a b"])
+@pytest.mark.parametrize("call_id", ["functions.weather:0", "c" * 64, "a b", "\ud800"])
 def test_32_ids_that_not_every_provider_takes_stay_paired(call_id: str) -> None:
     answer = AIMessage("", tool_calls=[{**CALL, "id": call_id}])
     history = conversation(by("somebody else", answer))

@@ -97,7 +97,7 @@ def test_32_arguments_that_cannot_be_read_are_still_an_object(broken: str) -> No
     assert isinstance(block.tool_kwargs, dict)
 
 
-@pytest.mark.parametrize("call_id", ["functions.weather:0", "c" * 64])
+@pytest.mark.parametrize("call_id", ["functions.weather:0", "c" * 64, "\ud800"])
 def test_32_ids_that_not_every_provider_takes_stay_paired(call_id: str) -> None:
     called = answer(ToolCallBlock(tool_call_id=call_id, tool_name="weather", tool_kwargs=ARGS))
     result = ChatMessage(role="tool", content="sunny", additional_kwargs={"tool_call_id": call_id})
