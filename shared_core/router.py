@@ -10,6 +10,7 @@ the answer back with the entry stamped on it. Nothing here knows a framework.
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,12 @@ from shared_core.accounting.record import make_entry
 from shared_core.decision.capabilities import missing_capability
 from shared_core.decision.constraints import broken_constraint, time_limit
 from shared_core.decision.policy import Contender, Policy
-from shared_core.errors import ConfigurationError, NoCandidateError, UnknownCandidateError
+from shared_core.errors import (
+    ConfigurationError,
+    NoCandidateError,
+    RouterError,
+    UnknownCandidateError,
+)
 from shared_core.execution import drivers
 from shared_core.execution.deadline import Deadline
 from shared_core.execution.guard import Guard
@@ -71,15 +77,16 @@ class Router:
             NotCalibratedError: The policy needs a calibration.
         """
         for name, wanted in (("predictor", "predict"), ("strategy", "steps")):
-            if not callable(getattr(getattr(self, name), wanted, None)):
+            part = getattr(self, name)
+            if isinstance(part, type) or not callable(getattr(part, wanted, None)):
+                hint = "; give an instance of it" if isinstance(part, type) else ""
                 raise ConfigurationError(
-                    f"{name} must have a method {wanted!r}, not be {getattr(self, name)!r}"
+                    f"{name} must have a method {wanted!r}, not be {part!r}{hint}"
                 )
         if not isinstance(self.policy, Policy):
             raise ConfigurationError(f"policy must be a Policy(...), not {self.policy!r}")
-        if self.max_retries is not None and (
-            not isinstance(self.max_retries, int) or self.max_retries < 0
-        ):
+        retries = self.max_retries
+        if retries is not None and (type(retries) is not int or retries < 0):
             raise ConfigurationError(f"max_retries must be 0 or more, not {self.max_retries!r}")
         self.policy.delta()
 
@@ -104,15 +111,11 @@ class Router:
         Raises:
             UnknownCandidateError: `force` names no candidate.
             NoCandidateError: Every candidate is refused; carries each refusal.
+            RouterError: The predictor does not tell how well each candidate would do.
         """
-        scope = prompt.scope
-        asked = force or scope.pin
-        predicted = self.predictor.predict(prompt, self.candidates)
-        everyone = [
-            (candidate, with_rates(estimate, candidate, prompt.tokens))
-            for candidate, estimate in zip(self.candidates, predicted, strict=True)
-        ]
-        contenders = everyone
+        asked = prompt.scope.pin if force is None else force
+        estimates = self._estimates(prompt)
+        contenders = everyone = list(zip(self.candidates, estimates, strict=True))
         if asked is not None:
             chosen = self[asked]
             contenders = [c for c in everyone if c[0] is chosen]
@@ -124,7 +127,7 @@ class Router:
         awake, resting = self._awake(allowed)
         order, reason = self._order(prompt, awake or allowed)
         if asked is not None:
-            reason = f"{asked} was asked for by name" if force else f"{asked} is pinned"
+            reason = f"{asked} {'is pinned' if force is None else 'was asked for by name'}"
         names = [candidate.name for candidate, _ in order]
         names += [rest.candidate for rest in resting if rest.candidate not in names]
         return Decision(
@@ -181,6 +184,24 @@ class Router:
         finally:
             await chunks.aclose()
         yield self._record(run, decision)
+
+    def _estimates(self, prompt: Prompt) -> tuple[Estimate, ...]:
+        predicted = tuple(self.predictor.predict(prompt, self.candidates))
+        if len(predicted) != len(self.candidates):
+            raise RouterError(
+                f"the predictor {self.predictor.name!r} gave {len(predicted)} estimates "
+                f"for {len(self.candidates)} candidates"
+            )
+        for estimate in predicted:
+            if not math.isfinite(estimate.quality):
+                raise RouterError(
+                    f"the predictor {self.predictor.name!r} gave {estimate.candidate!r} the "
+                    f"quality {estimate.quality!r}, which is no number from 0 to 1"
+                )
+        return tuple(
+            with_rates(estimate, candidate, prompt.tokens)
+            for candidate, estimate in zip(self.candidates, predicted, strict=True)
+        )
 
     def _refusals(self, prompt: Prompt, contenders: Sequence[Contender]) -> tuple[Refusal, ...]:
         rules, refusals = self._constraints(prompt), []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import threading
 from typing import Any
 
@@ -15,10 +16,12 @@ from shared_core import (
     NotCalibratedError,
     Policy,
     Router,
+    RouterError,
     UnknownCandidateError,
 )
 from shared_core.decision.candidates import prepare_candidates
-from shared_core.types import Candidate, Reply, Usage
+from shared_core.strategies.single import Single
+from shared_core.types import Candidate, Estimate, Reply, Usage
 from tests.fakes.core import FakeTransport, FixedPredictor, candidate, prompt
 
 
@@ -107,12 +110,38 @@ def test_a_policy_that_cannot_decide_is_refused_at_once() -> None:
     [
         ({"policy": "cheap"}, "policy must be a Policy"),
         ({"strategy": "single"}, "strategy must have a method 'steps'"),
+        ({"strategy": Single}, "strategy must have a method 'steps'.* give an instance of it"),
         ({"max_retries": -1}, "max_retries must be 0 or more"),
+        ({"max_retries": True}, "max_retries must be 0 or more"),
     ],
 )
 def test_parts_of_the_wrong_kind_are_refused(wrong: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigurationError, match=says):
         router(**wrong)
+
+
+@pytest.mark.parametrize("quality", [math.nan, math.inf, -math.inf])
+def test_a_quality_that_is_no_number_decides_nothing(quality: float) -> None:
+    prepared = prepare_candidates([candidate("a"), candidate("b")], lambda c: (c.model, {}))
+    broken = Router(prepared, predictor=FixedPredictor({"a": quality, "b": 0.9}))
+    with pytest.raises(RouterError, match=r"predictor 'fixed' gave 'a' the quality -?(nan|inf)"):
+        broken.decide(prompt())
+
+
+def test_a_predictor_that_forgets_a_candidate_decides_nothing() -> None:
+    class Forgetful(FixedPredictor):
+        def predict(self, *args: Any) -> list[Estimate]:
+            return super().predict(*args)[:1]
+
+    prepared = prepare_candidates([candidate("a"), candidate("b")], lambda c: (c.model, {}))
+    with pytest.raises(RouterError, match="'fixed' gave 1 estimates for 2 candidates"):
+        Router(prepared, predictor=Forgetful({"a": 0.5, "b": 0.9})).decide(prompt())
+
+
+@pytest.mark.parametrize("name", ["nope", "", 7, ["a"]])
+def test_whoever_is_asked_for_must_exist(name: Any) -> None:
+    with pytest.raises(UnknownCandidateError, match="; there are: a, b"):
+        router().decide(prompt(), name)
 
 
 class Counting(FakeTransport):

@@ -167,6 +167,12 @@ def test_another_process_finds_out_for_itself() -> None:
     assert copied.cooldown == well.cooldown
 
 
+@pytest.mark.parametrize("wrong", [5, None, {"failures": 3}, Cooldown])
+def test_a_cooldown_is_a_cooldown(wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"cooldown must be a Cooldown\(\.\.\.\), not"):
+        Health(wrong)
+
+
 @pytest.mark.parametrize("value", [-1, math.nan, math.inf, "5", True, None])
 @pytest.mark.parametrize("label", ["failures", "seconds", "longest", "patience"])
 def test_wrong_settings_are_refused(label: str, value: Any) -> None:
