@@ -42,7 +42,7 @@ def scope_of(config: RunnableConfig, subject_to: Sequence[Constraint] = ()) -> S
         ConfigurationError: A key is empty, or a constraint is no function.
     """
     outer, given = current_scope(), config.get("configurable") or {}
-    if not given and not subject_to:
+    if not given and subject_to == ():
         return outer
     thread = given.get("thread", given.get("thread_id"))
     inner = Scope(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -119,12 +119,14 @@ def as_constraints(owner: str, given: Any) -> tuple[Constraint, ...]:
     Raises:
         ConfigurationError: It is no sequence of functions.
     """
-    if callable(given) or isinstance(given, str) or not all(callable(rule) for rule in given):
+    listed = isinstance(given, Iterable) and not callable(given) and not isinstance(given, str)
+    rules = tuple(given) if listed else None  # once: a generator is empty the second time
+    if rules is None or not all(callable(rule) for rule in rules):
         raise ConfigurationError(
             f"{owner}: subject_to must be a list of constraints, for instance [local_only()], "
             f"not {given!r}"
         )
-    return tuple(given)
+    return rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,12 +213,12 @@ class Candidate:
             _require_number(self, "context_window", self.context_window)
             if self.context_window < 1:
                 raise _wrong(self, "context_window must be at least 1 token", self.context_window)
+        if self.local is not None and not isinstance(self.local, bool):
+            raise _wrong(self, "local must be True, False or None", self.local)
         for label in ("price", "energy"):
             object.__setattr__(self, label, _rates(self, label, getattr(self, label)))
         object.__setattr__(self, "capabilities", _known_capabilities(self, self.capabilities))
-        if isinstance(self.tags, str):
-            raise _wrong(self, "tags must be a sequence of strings", self.tags)
-        object.__setattr__(self, "tags", tuple(self.tags))
+        object.__setattr__(self, "tags", _labels(self, self.tags))
 
 
 def _wrong(candidate: Candidate, rule: str, value: object) -> ConfigurationError:
@@ -241,6 +243,13 @@ def _rates(candidate: Candidate, label: str, value: Any) -> tuple[float, float] 
         if rate < 0:
             raise _wrong(candidate, f"{label} must not be negative", value)
     return (float(value[0]), float(value[1]))
+
+
+def _labels(candidate: Candidate, value: Any) -> tuple[str, ...]:
+    labels = None if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
+    if labels is None or not all(isinstance(label, str) for label in labels):
+        raise _wrong(candidate, "tags must be a sequence of strings", value)
+    return labels
 
 
 def _known_capabilities(candidate: Candidate, value: Any) -> dict[str, Any]:

@@ -22,13 +22,22 @@ Tags = Callable[[Prompt], Iterable[str] | str | None]
 def broken_constraint(
     rules: Sequence[Constraint], prompt: Prompt, candidate: Candidate, estimate: Estimate
 ) -> str | None:
-    """Return the reason of the first constraint that refuses, or None."""
+    """Return the reason of the first constraint that refuses, or None.
+
+    Raises:
+        ConfigurationError: A constraint returns what neither allows nor refuses.
+    """
     for rule in rules:
         verdict = rule(prompt, candidate, estimate)
-        if verdict is False:
-            return f"refused by {getattr(rule, '__name__', type(rule).__name__)}"
-        if isinstance(verdict, str):
-            return verdict
+        if verdict is None or verdict is True:
+            continue
+        name = getattr(rule, "__name__", type(rule).__name__)
+        if verdict is not False and not isinstance(verdict, str):
+            raise ConfigurationError(
+                f"the constraint {name} must return None or True to allow a candidate, False or a "
+                f"reason to refuse it, not {verdict!r}"
+            )
+        return verdict or f"refused by {name}"
     return None
 
 
@@ -93,7 +102,8 @@ def deadline_s(seconds: float) -> Constraint:
     Raises:
         ConfigurationError: It is no positive number.
     """
-    if not isinstance(seconds, (int, float)) or not 0 < seconds < math.inf:
+    number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+    if not number or not 0 < seconds < math.inf:
         raise ConfigurationError(f"deadline_s() takes a positive number, not {seconds!r}")
     return _TimeLimit(float(seconds))
 

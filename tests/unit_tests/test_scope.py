@@ -65,7 +65,7 @@ def test_keys_are_non_empty_strings(label: str, wrong: Any) -> None:
         call_scope(**{label: wrong}).__enter__()
 
 
-@pytest.mark.parametrize("wrong", [local_only(), "local", [7]])
+@pytest.mark.parametrize("wrong", [local_only(), "local", [7], None, 7])
 def test_constraints_are_a_list_of_functions(wrong: Any) -> None:
     with pytest.raises(ConfigurationError, match="call scope: subject_to must be a list"):
         call_scope(subject_to=wrong).__enter__()

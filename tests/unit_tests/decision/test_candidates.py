@@ -75,6 +75,11 @@ def test_wrong_lists(given: Any, says: str) -> None:
         ({"capabilities": {"tool_caling": True}}, "did you mean 'tool_calling'"),
         ({"capabilities": ["tools"]}, "mapping"),
         ({"tags": "pii"}, "sequence of strings"),
+        ({"tags": 7}, "sequence of strings"),
+        ({"tags": ("pii", None)}, "sequence of strings"),
+        ({"price": (math.nan, 1)}, "finite"),
+        ({"strength": -0.1}, "between 0 and 1"),
+        ({"local": "no"}, "local must be True, False or None"),
     ],
 )
 def test_wrong_values_name_the_candidate(wrong: dict[str, Any], says: str) -> None:

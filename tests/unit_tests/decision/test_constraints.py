@@ -55,7 +55,7 @@ def test_a_deadline_refuses_who_is_expected_to_be_late_and_nobody_unknown() -> N
     assert rule(prompt(), candidate("a"), SOME) is None
 
 
-@pytest.mark.parametrize("wrong", [0, -1, math.inf, math.nan, "2", None])
+@pytest.mark.parametrize("wrong", [0, -1, math.inf, math.nan, "2", None, True])
 def test_a_deadline_is_a_positive_number(wrong: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"deadline_s\(\) takes a positive number"):
         deadline_s(wrong)

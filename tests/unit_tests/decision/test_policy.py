@@ -97,6 +97,8 @@ def test_the_reason_names_the_only_one_good_enough() -> None:
         ({"usd_per_second": -1}, "from 0 up"),
         ({"subject_to": local_only()}, "list of constraints"),
         ({"subject_to": ["local"]}, "list of constraints"),
+        ({"subject_to": None}, "list of constraints"),
+        ({"subject_to": 7}, "list of constraints"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(wrong: dict[str, object], says: str) -> None:
@@ -123,3 +125,17 @@ def test_constraints_give_their_reason() -> None:
     assert check(short_prompts) == "refused by short_prompts"
     assert check(lambda *_: True, lambda *_: None, not_now) == "not now"
     assert check(local_only()) == "is not declared to run locally"
+    assert check(lambda *_: "") == "refused by <lambda>"
+
+
+@pytest.mark.parametrize("verdict", [0, 1, 0.5, [], ["too", "long"], object()])
+def test_what_is_no_verdict_lets_nobody_pass(verdict: object) -> None:
+    def vague(prompt: object, candidate: object, estimate: object) -> object:
+        return verdict
+
+    with pytest.raises(ConfigurationError, match="constraint vague must return None or True"):
+        broken_constraint([vague], prompt(), candidate("a"), estimate("a", 1.0))  # type: ignore[list-item]
+
+
+def test_constraints_may_come_from_a_generator() -> None:
+    assert len(Policy(subject_to=(local_only() for _ in range(2))).subject_to) == 2  # type: ignore[arg-type]
