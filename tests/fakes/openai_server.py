@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
@@ -86,6 +87,7 @@ class OpenAIServer:
     def __exit__(self, *_: object) -> None:
         self.stopping.set()
         self._http.shutdown()
+        self._http.hang_up()
         self._http.server_close()
         self._thread.join()
         if self.errors:
@@ -152,6 +154,13 @@ class _HTTPServer(ThreadingHTTPServer):
     def __init__(self, owner: OpenAIServer) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.owner = owner
+        self.idle: set[socket.socket] = set()
+
+    def hang_up(self) -> None:
+        """Ends connections on which no request has come."""
+        for connection in list(self.idle):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         error = sys.exception()
@@ -165,6 +174,14 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 30
     server: _HTTPServer
 
+    def setup(self) -> None:
+        super().setup()
+        self.server.idle.add(self.connection)
+
+    def parse_request(self) -> bool:
+        self.server.idle.discard(self.connection)
+        return super().parse_request()
+
     def log_message(self, format: str, *args: Any) -> None:
         """Keeps the test output clean."""
 
@@ -176,7 +193,12 @@ class _Handler(BaseHTTPRequestHandler):
         self._send_json(200, {"object": "list", "data": models})
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        length = int(self.headers["Content-Length"])
+        sent = self.rfile.read(length)
+        if len(sent) < length:  # the client left in the middle of its request
+            self.close_connection = True
+            return
+        body = json.loads(sent)
         number, voice, fault = self.server.owner.received(body)
         try:
             self._wait(fault.first_s)

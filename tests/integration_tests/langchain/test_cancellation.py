@@ -1,0 +1,364 @@
+"""A call that is cancelled, left or interrupted, wherever it is, ends and leaves nothing behind.
+
+Nobody else is asked, the model's own call ends too, every run is closed, and a candidate that was
+on trial is free for the next call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from itertools import count, repeat
+from typing import Any
+
+import pytest
+from langchain_core.language_models import BaseChatModel
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
+from pydantic import Field, SkipValidation
+
+from langchain_router import ChatRouter, Policy, deadline_s
+from shared_core.types import Ask, Decision, Prompt, Steps
+from tests.fakes.chat_models import ScriptedChat
+from tests.fakes.openai_server import Fault, OpenAIServer
+from tests.fakes.script import Break
+from tests.integration_tests.cancelling import (
+    CUTS,
+    Cut,
+    at_suspension,
+    at_turn,
+    cancel_everywhere,
+    noted,
+    nothing_left,
+    on_trial,
+)
+from tests.integration_tests.langchain.forms import (
+    WAYS,
+    Runs,
+    Way,
+    ainvoke,
+    astream,
+    invoke,
+    plain,
+    router,
+    stream,
+    structured,
+    with_tool,
+)
+
+QUESTION = "weather in Lisbon?"
+IN_TIME = {"policy": Policy(subject_to=[deadline_s(60)])}
+
+
+class Told(Runs):
+    """Is told on the event loop, as tracers are; others are told in threads, in their own time."""
+
+    run_inline = True
+
+    @property
+    def open(self) -> list[str]:
+        """The kinds of the runs that have begun and not ended."""
+        return [run["kind"] for key, run in self.runs.items() if key not in self.order]
+
+
+class Watched(ScriptedChat):
+    """Notes how each of its calls ended.
+
+    Attributes:
+        log: "under way", "returned" or the name of the error, for each call.
+    """
+
+    log: SkipValidation[list[str]] = Field(default_factory=list, exclude=True)
+
+    async def _agenerate(self, *args: Any, **kwargs: Any) -> ChatResult:
+        with noted(self.log):
+            await asyncio.sleep(0)
+            return await super()._agenerate(*args, **kwargs)
+
+    async def _astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
+        with noted(self.log):
+            async for chunk in super()._astream(*args, **kwargs):
+                yield chunk
+
+    def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
+        with noted(self.log):
+            return super()._generate(*args, **kwargs)
+
+    def _stream(self, *args: Any, **kwargs: Any) -> Any:
+        with noted(self.log):
+            yield from super()._stream(*args, **kwargs)
+
+
+async def whole(model: Runnable[Any, Any], config: Any) -> Any:
+    return await model.ainvoke(QUESTION, config)
+
+
+async def streamed(model: Runnable[Any, Any], config: Any) -> Any:
+    return [chunk async for chunk in model.astream(QUESTION, config)]
+
+
+async def events(model: Any, config: Any) -> Any:
+    """By LangChain's own stream object."""
+    made = await model.astream_events(QUESTION, config, version="v3")
+    async with made:
+        return [event async for event in made]
+
+
+Asks = Callable[[Any, Any], Coroutine[Any, Any, Any]]
+
+
+def flat(small: BaseChatModel, large: BaseChatModel, **settings: Any) -> ChatRouter:
+    return router(small, large, **settings)
+
+
+def nested(small: BaseChatModel, large: BaseChatModel, **settings: Any) -> ChatRouter:
+    """A router whose weaker candidate is a router."""
+    return router(router(small, ScriptedChat(model_name="middle"), **settings), large, **settings)
+
+
+Made = Callable[..., ChatRouter]
+
+
+@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize("settings", [{}, IN_TIME], ids=["no deadline", "deadline"])
+@pytest.mark.parametrize("make", [flat, nested])
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("ask", [whole, streamed])
+async def test_22_a_call_may_be_cancelled_at_every_await_point(
+    ask: Asks, way: Way, make: Made, settings: Any, cut: Cut
+) -> None:
+    ends: set[str] = set()
+    whole_below = ask is whole or (way is structured and make is nested)
+
+    def begin() -> Any:
+        small, large = Watched(model_name="small"), ScriptedChat(model_name="large")
+        llm, told = make(small, large, **settings), Told()
+        on_trial(llm, "small")
+
+        def check() -> None:
+            ends.update(small.log)
+            assert len(small.log) <= 1
+            assert "under way" not in small.log
+            assert large.calls == []
+            assert llm.explain(QUESTION).resting == ()
+            # LangChain leaves the run of a model open where its `ainvoke` is cancelled.
+            assert set(told.open) <= ({"model"} if whole_below else set())
+
+        return ask(way(llm), {"callbacks": [told]}), check
+
+    assert await cancel_everywhere(begin, cut) >= 3
+    assert "CancelledError" in ends
+
+
+@pytest.mark.parametrize("cut", CUTS)
+async def test_22_a_stream_of_events_may_be_cancelled_at_every_await_point(cut: Cut) -> None:
+    def begin() -> Any:
+        small, large = Watched(model_name="small"), ScriptedChat(model_name="large")
+        llm, told = router(small, large), Told()
+        on_trial(llm, "small")
+
+        def check() -> None:
+            assert "under way" not in small.log
+            assert large.calls == []
+            assert llm.explain(QUESTION).resting == ()
+            assert told.open == []
+
+        return events(llm, {"callbacks": [told]}), check
+
+    assert await cancel_everywhere(begin, cut) >= 3
+
+
+class Both:
+    """Asks both side by side and takes the first one's reply."""
+
+    def steps(self, prompt: Prompt, decision: Decision) -> Steps:
+        names = (decision.candidate, *decision.fallbacks)
+        first, *_ = yield tuple(Ask(name, visible=False) for name in names)
+        return first
+
+
+@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize("ask", [whole, streamed])
+async def test_22_calls_that_go_side_by_side_are_cancelled_together(ask: Asks, cut: Cut) -> None:
+    ends: set[str] = set()
+
+    def begin() -> Any:
+        models = [Watched(model_name=name) for name in ("small", "large")]
+        llm, told = router(*models, strategy=Both()), Told()
+
+        def check() -> None:
+            ends.update(*(model.log for model in models))
+            assert "chain" not in told.open
+
+        return ask(llm, {"callbacks": [told]}), check
+
+    assert await cancel_everywhere(begin, cut) >= 1
+    assert "under way" not in ends
+    assert "CancelledError" in ends
+
+
+@pytest.mark.parametrize("return_exceptions", [False, True])
+async def test_22_a_batch_is_cancelled_as_a_whole(return_exceptions: bool) -> None:
+    def begin() -> Any:
+        small, large, told = Watched(model_name="small"), ScriptedChat(model_name="large"), Told()
+
+        def check() -> None:
+            assert "under way" not in small.log
+            assert large.calls == []
+            assert "chain" not in told.open
+
+        llm, config = router(small, large), {"callbacks": [told]}
+        batch = llm.abatch(list("abc"), config, return_exceptions=return_exceptions)  # type: ignore[call-overload]
+        return batch, check
+
+    assert await cancel_everywhere(begin, at_turn) >= 3
+
+
+@pytest.mark.parametrize("way", [plain, with_tool])
+@pytest.mark.parametrize("ask", [whole, streamed])
+async def test_22_a_real_client_leaves_its_server_wherever_it_is_cancelled(
+    ask: Asks, way: Way, server: OpenAIServer, llm: ChatRouter
+) -> None:
+    loop, patience_s = asyncio.get_running_loop(), 0.3
+    server.script("small", repeat(Fault("hang", after=3)))
+    for number in count(1):
+        async with nothing_left():
+            began = loop.time()
+            task = await at_suspension(ask(way(llm), {}), number, patience_s)
+            assert task.cancelled()
+        if loop.time() - began >= patience_s:  # it got as far as it could
+            break
+    assert number > 5
+    async with asyncio.timeout(10):
+        while server.abandoned < len(server.requests):  # noqa: ASYNC110 - the server notices late
+            await asyncio.sleep(0.01)
+    assert server.abandoned > 0
+    assert server.asked("large") == []
+
+
+@pytest.mark.parametrize("settings", [{}, IN_TIME], ids=["no deadline", "deadline"])
+@pytest.mark.parametrize("way", WAYS)
+async def test_22_a_stream_that_is_dropped_ends_its_call(way: Way, settings: Any) -> None:
+    small, told = Watched(model_name="small"), Told()
+    llm = router(small, **settings)
+    on_trial(llm, "small")
+    model = way(llm)
+    async with nothing_left():
+        model.astream(QUESTION, {"callbacks": [told]})
+        model.stream(QUESTION, {"callbacks": [told]})
+        gc.collect()
+    assert (small.calls, told.runs) == ([], {})  # never read, never asked
+    async with nothing_left():
+        chunks = model.astream(QUESTION, {"callbacks": [told]})
+        await anext(chunks)
+        del chunks
+    async with nothing_left():
+        later = model.stream(QUESTION, {"callbacks": [told]})
+        next(later)
+        del later
+    assert len(small.log) == 2
+    assert "under way" not in small.log
+    assert told.open == []
+    assert llm.explain(QUESTION).resting == ()
+
+
+@pytest.mark.parametrize("settings", [{}, IN_TIME], ids=["no deadline", "deadline"])
+@pytest.mark.parametrize("make", [flat, nested])
+@pytest.mark.parametrize("way", WAYS)
+async def test_22_a_stream_that_is_closed_ends_its_call(
+    way: Way, make: Made, settings: Any
+) -> None:
+    small, large, told = Watched(model_name="small"), ScriptedChat(model_name="large"), Told()
+    llm = make(small, large, **settings)
+    on_trial(llm, "small")
+    model: Any = way(llm)
+    async with nothing_left():
+        chunks = model.astream(QUESTION, {"callbacks": [told]})
+        await anext(chunks)
+        await chunks.aclose()
+    async with nothing_left():
+        later = model.stream(QUESTION, {"callbacks": [told]})
+        next(later)
+        later.close()
+    assert len(small.log) == 2
+    assert "under way" not in small.log
+    assert large.calls == []
+    assert told.open == []
+    assert llm.explain(QUESTION).resting == ()
+
+
+@pytest.mark.parametrize("settings", [{}, IN_TIME], ids=["no deadline", "deadline"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("after", [0, 1])
+@pytest.mark.parametrize("form", [invoke, ainvoke, stream, astream])
+def test_23_an_interrupt_inside_a_candidate_passes_through(
+    form: Any, after: int, error: type[BaseException], settings: Any
+) -> None:
+    told, large = Told(), ScriptedChat(model_name="large")
+    broken = Break(error("stop"), after=after, reply=["Hel", "lo"])
+    llm = router(ScriptedChat(model_name="small", replies=[broken, "fine"]), large, **settings)
+    on_trial(llm, "small")
+    with pytest.raises(error) as caught:
+        form(llm, QUESTION, {"callbacks": [told]})
+    assert caught.value is broken.error
+    assert large.calls == []
+    assert told.open == ["model"] * (form is ainvoke)  # which LangChain leaves open
+    assert llm.explain(QUESTION).resting == ()
+    assert form(llm, QUESTION).text == "fine"
+
+
+def in_timeout(call: Any) -> Any:
+    async def limited() -> Any:
+        async with asyncio.timeout(0.02):
+            return await call
+
+    return limited()
+
+
+def in_wait_for(call: Any) -> Any:
+    return asyncio.wait_for(call, 0.02)
+
+
+@pytest.mark.parametrize("settings", [{}, IN_TIME], ids=["no deadline", "deadline"])
+@pytest.mark.parametrize("limit", [in_timeout, in_wait_for])
+@pytest.mark.parametrize("ask", [whole, streamed])
+async def test_22_the_callers_own_time_limit_is_no_failure_of_the_candidate(
+    ask: Asks, limit: Any, settings: Any
+) -> None:
+    small, large, told = Watched(model_name="small", delay_s=60), ScriptedChat(), Told()
+    llm = router(small, large, **settings)
+    async with nothing_left():
+        for _ in range(4):  # more often than a candidate may fail
+            with pytest.raises(TimeoutError):
+                await limit(ask(llm, {"callbacks": [told]}))
+    assert small.log == ["CancelledError"] * 4
+    assert large.calls == []
+    assert "chain" not in told.open
+    assert llm.explain(QUESTION).resting == ()
+
+
+@pytest.mark.parametrize("deadline_first", [False, True])
+@pytest.mark.parametrize("ask", [whole, streamed])
+async def test_22_a_cancellation_wins_over_a_deadline_of_the_same_moment(
+    ask: Asks, deadline_first: bool
+) -> None:
+    small, large, told = Watched(model_name="small", delay_s=60), ScriptedChat(), Told()
+    llm = router(small, large, policy=Policy(subject_to=[deadline_s(0.1)]))
+    loop = asyncio.get_running_loop()
+    async with nothing_left():
+        task = asyncio.create_task(ask(llm, {"callbacks": [told]}))
+        while "under way" not in small.log:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        if deadline_first:
+            loop.call_later(0.1, task.cancel)
+        time.sleep(0.25)  # noqa: ASYNC251 - both come due while the loop is kept busy
+        if not deadline_first:
+            task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert small.log == ["CancelledError"]
+    assert large.calls == []
+    assert "chain" not in told.open
+    assert llm.explain(QUESTION).resting == ()
