@@ -1,0 +1,248 @@
+"""A call that is cancelled, left or interrupted, wherever it is, ends and leaves nothing behind.
+
+Nobody else is asked, the LLM's own call ends too, and a candidate that was on trial is free for the
+next call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from collections.abc import Coroutine
+from itertools import count, repeat
+from typing import Any
+
+import pytest
+from llama_index.core.llms import LLM
+from pydantic import Field, SkipValidation
+
+from llamaindex_router import Policy, RouterLLM, deadline_s
+from tests.fakes.openai_server import Fault, OpenAIServer
+from tests.fakes.script import Break
+from tests.integration_tests.cancelling import (
+    CUTS,
+    Cut,
+    at_suspension,
+    cancel_everywhere,
+    noted,
+    nothing_left,
+    on_trial,
+)
+from tests.integration_tests.llamaindex.forms import METHODS, QUESTION, begin, collect
+from tests.integration_tests.llamaindex.scripted import router
+
+# After `scripted`, which skips this module where LlamaIndex is too old for the scripted LLMs.
+from tests.contracts.llamaindex import awaited, observed, text_of  # isort: skip
+from tests.fakes.llms import ScriptedLLM  # isort: skip
+
+ASYNC = METHODS[1::2]
+STREAMS = [method for method in METHODS if "stream_" in method]
+IN_TIME = {"policy": Policy(subject_to=[deadline_s(60)])}
+
+each_deadline = pytest.mark.parametrize("settings", [{}, IN_TIME], ids=["no deadline", "deadline"])
+
+
+class Watched(ScriptedLLM):
+    """Notes how each of its calls ended.
+
+    Attributes:
+        log: "under way", "returned" or the name of the error, for each call.
+    """
+
+    log: SkipValidation[list[str]] = Field(default_factory=list, exclude=True)
+
+    async def _awhole(self, *args: Any) -> Any:
+        with noted(self.log):
+            await asyncio.sleep(0)
+            return await super()._awhole(*args)
+
+    async def _aparts(self, *args: Any) -> Any:
+        with noted(self.log):
+            async for part in super()._aparts(*args):
+                yield part
+
+    def _parts(self, *args: Any) -> Any:
+        with noted(self.log):
+            yield from super()._parts(*args)
+
+
+def asked(method: str, llm: LLM) -> Coroutine[Any, Any, Any]:
+    """An async call and all of its stream."""
+
+    async def ask() -> Any:
+        return await awaited(method, begin(method, llm))
+
+    return ask()
+
+
+def flat(small: LLM, large: LLM, **settings: Any) -> RouterLLM:
+    return router(small, large, **settings)
+
+
+def nested(small: LLM, large: LLM, **settings: Any) -> RouterLLM:
+    """A router whose weaker candidate is a router."""
+    return router(router(small, ScriptedLLM(model="middle"), **settings), large, **settings)
+
+
+each_make = pytest.mark.parametrize("make", [flat, nested])
+
+
+@pytest.mark.parametrize("cut", CUTS)
+@each_deadline
+@each_make
+@pytest.mark.parametrize("method", ASYNC)
+async def test_22_a_call_may_be_cancelled_at_every_await_point(
+    method: str, make: Any, settings: Any, cut: Cut
+) -> None:
+    ends: set[str] = set()
+
+    def start() -> Any:
+        small, large = Watched(model="small"), ScriptedLLM(model="large")
+        llm = make(small, large, **settings)
+        on_trial(llm, "small")
+
+        def check() -> None:
+            ends.update(small.log)
+            assert len(small.log) <= 1
+            assert large.calls == []
+            assert llm.explain(QUESTION).resting == ()
+
+        return asked(method, llm), check
+
+    with observed() as seen:
+        assert await cancel_everywhere(start, cut) >= 1
+    assert "CancelledError" in ends
+    assert "under way" not in ends
+    assert sorted(seen.closed) == sorted(seen.opened)
+
+
+@pytest.mark.parametrize(
+    "method", ["achat", "astream_chat", "acomplete", "astream_chat_with_tools"]
+)
+async def test_22_a_real_client_leaves_its_server_wherever_it_is_cancelled(
+    method: str, server: OpenAIServer, llm: RouterLLM
+) -> None:
+    await asked(method, llm)  # the client warms up
+    server.reset()
+    loop, patience_s = asyncio.get_running_loop(), 0.3
+    server.script("small", repeat(Fault("hang", after=3)))
+    for number in count(1):
+        async with nothing_left():
+            began = loop.time()
+            task = await at_suspension(asked(method, llm), number, patience_s)
+            assert task.cancelled()
+        if loop.time() - began >= patience_s:  # it got as far as it could
+            break
+    assert number > 5
+    async with asyncio.timeout(10):
+        while server.abandoned < len(server.requests):  # noqa: ASYNC110 - the server notices late
+            await asyncio.sleep(0.01)
+    assert server.abandoned > 0
+    assert server.asked("large") == []
+
+
+@each_deadline
+@each_make
+@pytest.mark.parametrize("dropped", [False, True])
+@pytest.mark.parametrize("method", STREAMS)
+async def test_22_a_stream_that_is_left_ends_its_call(
+    method: str, dropped: bool, make: Any, settings: Any
+) -> None:
+    small, large = Watched(model="small"), ScriptedLLM(model="large")
+    llm = make(small, large, **settings)
+    on_trial(llm, "small")
+    async with nothing_left():
+        unread = begin(method, llm)
+        if method.startswith("a"):
+            unread = await unread
+        del unread
+        gc.collect()
+    assert small.calls == []  # never read, never asked
+    async with nothing_left():
+        if method.startswith("a"):
+            responses = await begin(method, llm)
+            await anext(responses)
+            await (asyncio.sleep(0) if dropped else responses.aclose())
+        else:
+            responses = begin(method, llm)
+            next(responses)
+            if not dropped:
+                responses.close()
+        del responses
+    assert len(small.log) == 1
+    assert "under way" not in small.log
+    assert large.calls == []
+    assert llm.explain(QUESTION).resting == ()
+
+
+@each_deadline
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("after", [0, 1])
+@pytest.mark.parametrize("method", METHODS)
+def test_23_an_interrupt_inside_a_candidate_passes_through(
+    method: str, after: int, error: type[BaseException], settings: Any
+) -> None:
+    large = ScriptedLLM(model="large")
+    broken = Break(error("stop"), after=after)
+    llm = router(ScriptedLLM(model="small", replies=[broken, None]), large, **settings)
+    on_trial(llm, "small")
+    with pytest.raises(error) as caught:
+        collect(method, llm)
+    assert caught.value is broken.error
+    assert large.calls == []
+    assert llm.explain(QUESTION).resting == ()
+    assert text_of(collect("chat", llm)[-1]).startswith("small answers")
+
+
+def in_timeout(call: Any) -> Any:
+    async def limited() -> Any:
+        async with asyncio.timeout(0.02):
+            return await call
+
+    return limited()
+
+
+def in_wait_for(call: Any) -> Any:
+    return asyncio.wait_for(call, 0.02)
+
+
+@each_deadline
+@pytest.mark.parametrize("limit", [in_timeout, in_wait_for])
+@pytest.mark.parametrize("method", ASYNC)
+async def test_22_the_callers_own_time_limit_is_no_failure_of_the_candidate(
+    method: str, limit: Any, settings: Any
+) -> None:
+    small, large = Watched(model="small", delay_s=60), ScriptedLLM(model="large")
+    llm = router(small, large, **settings)
+    async with nothing_left():
+        for _ in range(4):  # more often than a candidate may fail
+            with pytest.raises(TimeoutError):
+                await limit(asked(method, llm))
+    assert small.log == ["CancelledError"] * 4
+    assert large.calls == []
+    assert llm.explain(QUESTION).resting == ()
+
+
+@pytest.mark.parametrize("deadline_first", [False, True])
+@pytest.mark.parametrize("method", ["achat", "astream_chat"])
+async def test_22_a_cancellation_wins_over_a_deadline_of_the_same_moment(
+    method: str, deadline_first: bool
+) -> None:
+    small, large = Watched(model="small", delay_s=60), ScriptedLLM(model="large")
+    llm = router(small, large, policy=Policy(subject_to=[deadline_s(0.1)]))
+    loop = asyncio.get_running_loop()
+    async with nothing_left():
+        task = asyncio.create_task(asked(method, llm))
+        while "under way" not in small.log:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        if deadline_first:
+            loop.call_later(0.1, task.cancel)
+        time.sleep(0.25)  # noqa: ASYNC251 - both come due while the loop is kept busy
+        if not deadline_first:
+            task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert small.log == ["CancelledError"]
+    assert large.calls == []
+    assert llm.explain(QUESTION).resting == ()
