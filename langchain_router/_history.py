@@ -183,5 +183,6 @@ def _text_and_calls(message: AIMessage) -> tuple[str, list[Any]]:
         elif block.get("type") == "tool_use" and block.get("id") not in known:
             args = block.get("input")
             args = args if isinstance(args, dict) else {}
-            calls.append(tool_call(name=block.get("name", ""), args=args, id=block.get("id")))
+            key = None if block.get("id") is None else str(block["id"])
+            calls.append(tool_call(name=str(block.get("name") or ""), args=args, id=key))
     return "".join(texts), calls

@@ -106,18 +106,19 @@ def read_prompt(
     )
 
 
-def _read_content(content: str | Sequence[Any]) -> tuple[str, Sequence[Modality]]:
-    if isinstance(content, str):
-        return content, ()
+def _read_content(content: Any) -> tuple[str, Sequence[Modality]]:
+    """Return text and attachments; blocks may be of any provider's making, so nothing is sure."""
+    if not isinstance(content, list):
+        return str(content), ()
     texts: list[str] = []
     attachments: list[Modality] = []
     for block in content:
-        if isinstance(block, str):
-            texts.append(block)
+        if not isinstance(block, dict):
+            texts.append(str(block))
             continue
-        kind = block.get("type")
+        kind = str(block.get("type"))
         if kind == "text":
-            texts.append(block.get("text") or "")
+            texts.append(str(block.get("text") or ""))
         elif kind == "tool_result":
             text, inner = _read_content(block.get("content") or "")
             texts.append(text)
