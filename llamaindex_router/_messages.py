@@ -76,8 +76,8 @@ def read_prompt(
         role = role_of(message)
         if role == "assistant":
             answer = message
-        texts = []
-        for block in message.blocks:
+        texts, blocks = [], list(message.blocks)
+        for block in blocks:
             kind = getattr(block, "block_type", "")
             if kind == "text":
                 texts.append(getattr(block, "text", ""))
@@ -85,6 +85,8 @@ def read_prompt(
                 tokens += estimate_tokens(str(getattr(block, "tool_kwargs", "")))
             elif kind in _MODALITIES:
                 modalities.append(_MODALITIES[kind])
+            elif kind == "citable":
+                blocks += getattr(block, "content", ())  # texts and pictures, read in their turn
         text = "\n".join(texts)
         turns.append(Turn(role, text))
         tokens += estimate_tokens(text)

@@ -386,7 +386,7 @@ class RouterLLM(Steered, FunctionCallingLLM):
 
         def arguments(candidate: Candidate) -> tuple[tuple[Any, ...], dict[str, Any]]:
             copies = {
-                "user_msg": asked and history_for(candidate, [asked])[0],
+                "user_msg": next(iter(history_for(candidate, [asked] if asked else [])), None),
                 "chat_history": history_for(candidate, history),
             }
             return (list(tools),), {**params, **copies}
