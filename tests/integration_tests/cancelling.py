@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
-from itertools import count
+from itertools import count, repeat
 from typing import Any
 
 from shared_core import Cooldown
 from shared_core.execution.health import Health
+from tests.fakes.openai_server import Fault, OpenAIServer
 
 Call = Coroutine[Any, Any, Any]
 Begin = Callable[[], tuple[Call, Callable[[], Any]]]
@@ -101,6 +103,44 @@ async def cancel_everywhere(begin: Begin, cut: Cut) -> int:
                 return number - 1
             check()
     raise AssertionError
+
+
+def cancel_while_it_hangs(
+    make: Callable[[], Any],
+    ask: Callable[[Any], Call],
+    server: OpenAIServer,
+    patience_s: float = 1.5,
+) -> int:
+    """Cancel a call to the small model of a server that never ends its answer, at each point.
+
+    Returns:
+        How many points there were before it had waited for too long.
+    """
+
+    async def everywhere() -> int:
+        llm = make()
+        await ask(llm)  # the client warms up
+        server.reset()
+        server.script("small", repeat(Fault("hang", after=3)))
+        loop = asyncio.get_running_loop()
+        for number in count(1):
+            async with nothing_left():
+                began = loop.time()
+                task = await at_suspension(ask(llm), number, patience_s)
+                assert task.cancelled()
+            if loop.time() - began >= patience_s:  # it got as far as it could
+                break
+        async with asyncio.timeout(10):
+            while server.abandoned < len(server.requests):  # noqa: ASYNC110 - it notices late
+                await asyncio.sleep(0.01)
+        return number
+
+    points = asyncio.run(everywhere())
+    with warnings.catch_warnings():
+        # httpcore loses the socket where it is cancelled just as it has connected.
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+    return points
 
 
 @asynccontextmanager

@@ -10,7 +10,6 @@ import asyncio
 import gc
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from itertools import count, repeat
 from typing import Any
 
 import pytest
@@ -22,14 +21,14 @@ from pydantic import Field, SkipValidation
 from langchain_router import ChatRouter, Policy, deadline_s
 from shared_core.types import Ask, Decision, Prompt, Steps
 from tests.fakes.chat_models import ScriptedChat
-from tests.fakes.openai_server import Fault, OpenAIServer
+from tests.fakes.openai_server import OpenAIServer
 from tests.fakes.script import Break
 from tests.integration_tests.cancelling import (
     CUTS,
     Cut,
-    at_suspension,
     at_turn,
     cancel_everywhere,
+    cancel_while_it_hangs,
     noted,
     nothing_left,
     on_trial,
@@ -218,22 +217,10 @@ async def test_22_a_batch_is_cancelled_as_a_whole(return_exceptions: bool) -> No
 
 @pytest.mark.parametrize("way", [plain, with_tool])
 @pytest.mark.parametrize("ask", [whole, streamed])
-async def test_22_a_real_client_leaves_its_server_wherever_it_is_cancelled(
+def test_22_a_real_client_leaves_its_server_wherever_it_is_cancelled(
     ask: Asks, way: Way, server: OpenAIServer, llm: ChatRouter
 ) -> None:
-    loop, patience_s = asyncio.get_running_loop(), 0.3
-    server.script("small", repeat(Fault("hang", after=3)))
-    for number in count(1):
-        async with nothing_left():
-            began = loop.time()
-            task = await at_suspension(ask(way(llm), {}), number, patience_s)
-            assert task.cancelled()
-        if loop.time() - began >= patience_s:  # it got as far as it could
-            break
-    assert number > 5
-    async with asyncio.timeout(10):
-        while server.abandoned < len(server.requests):  # noqa: ASYNC110 - the server notices late
-            await asyncio.sleep(0.01)
+    assert cancel_while_it_hangs(lambda: way(llm), lambda model: ask(model, {}), server) > 5
     assert server.abandoned > 0
     assert server.asked("large") == []
 

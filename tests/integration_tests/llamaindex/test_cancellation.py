@@ -10,7 +10,6 @@ import asyncio
 import gc
 import time
 from collections.abc import Coroutine
-from itertools import count, repeat
 from typing import Any
 
 import pytest
@@ -18,18 +17,18 @@ from llama_index.core.llms import LLM
 from pydantic import Field, SkipValidation
 
 from llamaindex_router import Policy, RouterLLM, deadline_s
-from tests.fakes.openai_server import Fault, OpenAIServer
+from tests.fakes.openai_server import OpenAIServer
 from tests.fakes.script import Break
 from tests.integration_tests.cancelling import (
     CUTS,
     Cut,
-    at_suspension,
     cancel_everywhere,
+    cancel_while_it_hangs,
     noted,
     nothing_left,
     on_trial,
 )
-from tests.integration_tests.llamaindex.forms import METHODS, QUESTION, begin, collect
+from tests.integration_tests.llamaindex.forms import METHODS, QUESTION, begin, client, collect
 from tests.integration_tests.llamaindex.scripted import router
 
 # After `scripted`, which skips this module where LlamaIndex is too old for the scripted LLMs.
@@ -120,24 +119,13 @@ async def test_22_a_call_may_be_cancelled_at_every_await_point(
 @pytest.mark.parametrize(
     "method", ["achat", "astream_chat", "acomplete", "astream_chat_with_tools"]
 )
-async def test_22_a_real_client_leaves_its_server_wherever_it_is_cancelled(
-    method: str, server: OpenAIServer, llm: RouterLLM
+def test_22_a_real_client_leaves_its_server_wherever_it_is_cancelled(
+    method: str, server: OpenAIServer
 ) -> None:
-    await asked(method, llm)  # the client warms up
-    server.reset()
-    loop, patience_s = asyncio.get_running_loop(), 0.3
-    server.script("small", repeat(Fault("hang", after=3)))
-    for number in count(1):
-        async with nothing_left():
-            began = loop.time()
-            task = await at_suspension(asked(method, llm), number, patience_s)
-            assert task.cancelled()
-        if loop.time() - began >= patience_s:  # it got as far as it could
-            break
-    assert number > 5
-    async with asyncio.timeout(10):
-        while server.abandoned < len(server.requests):  # noqa: ASYNC110 - the server notices late
-            await asyncio.sleep(0.01)
+    def make() -> RouterLLM:
+        return RouterLLM({name: client(server, name) for name in ("small", "large")})
+
+    assert cancel_while_it_hangs(make, lambda llm: asked(method, llm), server) > 5
     assert server.abandoned > 0
     assert server.asked("large") == []
 
