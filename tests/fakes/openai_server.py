@@ -33,7 +33,9 @@ class Fault:
     Attributes:
         kind: "slow": only the delays; "status": an HTTP error; "reset": TCP reset; "hang": silence
             until the client or the server leaves; "malformed": broken JSON; "cut": the connection
-            closes in the middle of the body; "end": a stream ends in good order, but too early.
+            closes in the middle of the body; "end": a stream ends in good order, but too early;
+            "empty": a body without a byte; "choiceless": an answer without a choice in it, which
+            in a stream is the same as "end".
         after: Stream events sent before the fault (the first event carries the role alone).
         status: HTTP status of kind "status".
         code: Error code, e.g. "context_length_exceeded".
@@ -43,7 +45,9 @@ class Fault:
         between_s: Seconds between stream events, for every kind.
     """
 
-    kind: Literal["slow", "status", "reset", "hang", "malformed", "cut", "end"]
+    kind: Literal[
+        "slow", "status", "reset", "hang", "malformed", "cut", "end", "empty", "choiceless"
+    ]
     after: int = 0
     status: int = 500
     code: str | None = None
@@ -70,6 +74,7 @@ class OpenAIServer:
     def __init__(self, models: Iterable[str] = ("small", "large")) -> None:
         self.models = tuple(models)
         self.stopping = threading.Event()
+        self.letting_go = threading.Event()
         self.errors: list[BaseException] = []
         self.abandoned = 0
         self._lock = threading.Lock()
@@ -126,10 +131,15 @@ class OpenAIServer:
 
         langchain-openai keeps its HTTP clients by URL, and to make one takes a tenth of a second.
         """
+        self.letting_go.clear()
         with self._lock:
             self.abandoned = 0
             for memory in (self._requests, self._faults, self._voices):
                 memory.clear()
+
+    def let_go(self) -> None:
+        """Ends all waits until the next `reset`: requests that hang come to their end."""
+        self.letting_go.set()
 
     def received(self, body: Body) -> tuple[int, Voice, Fault]:
         """Records a request; returns its number and what shall come of it."""
@@ -220,7 +230,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send_stream(reply.events(), fault)
         if fault.kind in ("reset", "hang"):
             return self._strike(fault)
-        return self._send_json(200, reply.whole(), fault=fault)
+        content = reply.whole() | ({"choices": []} if fault.kind == "choiceless" else {})
+        return self._send_json(200, content, fault=fault)
 
     def _send_error_json(
         self, status: int, message: str, code: str | None, retry_after: str | None = None
@@ -231,7 +242,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_json(
         self, status: int, content: Body, retry_after: str | None = None, fault: Fault = _NO_FAULT
     ) -> None:
-        data = json.dumps(content).encode()
+        data = b"" if fault.kind == "empty" else json.dumps(content).encode()
         half = data[: len(data) // 2]
         headers = {"Retry-After": retry_after} if retry_after else {}
         sent = half if fault.kind in ("malformed", "cut") else data
@@ -277,7 +288,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault.kind == "malformed":
             self._send_chunk('data: {"id": "chatcmpl-\n\n')
             self._send_chunk("")
-        elif fault.kind == "end":
+        elif fault.kind in ("end", "empty", "choiceless"):
             self._send_chunk("")
 
     def _wait(self, seconds: float) -> None:
@@ -287,7 +298,10 @@ class _Handler(BaseHTTPRequestHandler):
             ConnectionAbortedError: The client closed the connection.
         """
         end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0 and not self.server.owner.stopping.is_set():
+        while (left := end - time.monotonic()) > 0 and not self._may_go():
             readable, _, _ = select.select([self.connection], [], [], min(left, 0.02))
             if readable:
                 raise ConnectionAbortedError("the client left")
+
+    def _may_go(self) -> bool:
+        return self.server.owner.stopping.is_set() or self.server.owner.letting_go.is_set()

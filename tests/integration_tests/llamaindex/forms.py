@@ -30,10 +30,15 @@ def client(server: OpenAIServer, model: str = "small", **settings: Any) -> OpenA
     """A real client of the loopback server, without retries of its own."""
     return OpenAILike(
         model=model,
-        api_base=server.base_url,
         is_chat_model=True,
         is_function_calling_model=True,
-        **{"api_key": "test", "context_window": 8000, "max_retries": 0, **settings},
+        **{
+            "api_base": server.base_url,
+            "api_key": "test",
+            "context_window": 8000,
+            "max_retries": 0,
+            **settings,
+        },
     )
 
 

@@ -1,0 +1,96 @@
+"""The fault matrix with `OpenAILike`, and what repeated faults teach the router."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterator
+from functools import cache
+from typing import Any
+
+import pytest
+from llama_index.core.llms import LLM, ChatMessage
+
+from llamaindex_router import RouterLLM
+from tests.fakes.faults import (
+    KEY,
+    LEFT_S,
+    QUESTION,
+    Case,
+    Client,
+    Form,
+    Kind,
+    Piece,
+    cases,
+    nowhere,
+)
+from tests.fakes.leftovers import written
+from tests.fakes.openai_server import OpenAIServer
+from tests.fakes.rests import (
+    Caller,
+    who_asked_for_a_wait_is_not_asked_before,
+    who_keeps_failing_is_asked_last,
+)
+from tests.integration_tests.llamaindex.forms import client as openai_like
+
+MESSAGES = [ChatMessage(content=QUESTION)]
+
+
+def chat(llm: Any) -> Iterator[Piece]:
+    response = llm.chat(MESSAGES)
+    yield response.message.content, response.additional_kwargs["router"]
+
+
+async def achat(llm: Any) -> AsyncIterator[Piece]:
+    response = await llm.achat(MESSAGES)
+    yield response.message.content, response.additional_kwargs["router"]
+
+
+def stream_chat(llm: Any) -> Iterator[Piece]:
+    for response in llm.stream_chat(MESSAGES):
+        yield response.delta, response.additional_kwargs["router"]
+
+
+async def astream_chat(llm: Any) -> AsyncIterator[Piece]:
+    async for response in await llm.astream_chat(MESSAGES):
+        yield response.delta, response.additional_kwargs["router"]
+
+
+FORMS = [chat, achat, stream_chat, astream_chat]
+
+
+@pytest.fixture(scope="module")
+def client(running_server: OpenAIServer) -> Iterator[Client]:
+    with nowhere() as refusing:
+
+        @cache
+        def client(name: str, kind: Kind) -> LLM:
+            url = refusing if kind == "refused" else running_server.base_url
+            timeout = LEFT_S if kind == "impatient" else 30.0
+            return openai_like(running_server, name, api_key=KEY, api_base=url, timeout=timeout)
+
+        yield client
+
+
+@pytest.mark.parametrize("case", cases(FORMS))
+def test_a_fault(
+    case: Case,
+    server: OpenAIServer,
+    client: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    llm = RouterLLM(**case.settings(server, client))
+    heard = case.hear(llm, server, monkeypatch)
+    case.check(heard, server)
+    assert KEY not in f"{caplog.text}{heard}{llm!r}{written(heard.error)}"
+
+
+@pytest.mark.parametrize(
+    "story", [who_keeps_failing_is_asked_last, who_asked_for_a_wait_is_not_asked_before]
+)
+@pytest.mark.parametrize("form", FORMS)
+def test_repeated_faults(
+    form: Form, story: Any, server: OpenAIServer, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story(Caller(RouterLLM, client, form, server, monkeypatch))
