@@ -45,6 +45,8 @@ BARRED = "barred"
 """The candidate that would be asked before all others, were it cleared for this prompt."""
 LEFT_S = 0.1
 """Seconds that a deadline leaves for the faulty candidate."""
+_STEP_S = 60.0
+"""Seconds that pass on a case's clock with each step on the way to the fault."""
 DOWN = Fault("status", status=503)
 
 Kind = Literal["plain", "refused", "impatient"]
@@ -113,6 +115,7 @@ TROUBLES = [
     _status(529, openai.InternalServerError),
     Trouble("malformed", "next", "next", _NO_JSON, Fault("malformed")),
     Trouble("no body", "next", None, _NO_JSON, Fault("empty")),
+    Trouble("cut", "next", None, _LOST, Fault("cut")),
     Trouble("no choices", "raises", None, IndexError, Fault("choiceless")),
     Trouble("empty but valid", "answers", "answers", says=Answer("")),
     Trouble("cut before text", None, "next", _HALF, Fault("cut", after=1)),
@@ -284,10 +287,6 @@ class Case:
             assert isinstance(error, kind)
             assert f"{name}: {type(error).__name__}: {error}" in str(heard.error)
         assert heard.error.__cause__ is heard.error.errors[-1][1]
-
-
-_STEP_S = 60.0
-"""Seconds that pass on a case's clock with each step on the way to the fault."""
 
 
 def cases(forms: Iterable[Form]) -> list[Any]:

@@ -14,17 +14,20 @@ from langchain_router import ChatRouter
 from tests.fakes.faults import (
     KEY,
     LEFT_S,
+    NAMES,
     QUESTION,
     Case,
     Client,
     Form,
+    Heard,
     Kind,
     Piece,
     cases,
+    in_order,
     nowhere,
 )
 from tests.fakes.leftovers import written
-from tests.fakes.openai_server import OpenAIServer
+from tests.fakes.openai_server import Fault, OpenAIServer
 from tests.fakes.rests import (
     Caller,
     who_asked_for_a_wait_is_not_asked_before,
@@ -75,7 +78,7 @@ def client(running_server: OpenAIServer) -> Iterator[Client]:
 def test_a_fault(
     case: Case,
     server: OpenAIServer,
-    client: Any,
+    client: Client,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -89,6 +92,18 @@ def test_a_fault(
     left_open = case.form is ainvoke and case.trouble.deadline
     assert len(runs.ended) == len(runs.runs) - left_open
     assert KEY not in f"{caplog.text}{heard}{llm!r}{written(heard.error)}"
+
+
+@pytest.mark.parametrize("form", FORMS[2:])
+def test_a_stream_without_an_event_is_langchains_own_error(
+    form: Form, server: OpenAIServer, client: Client
+) -> None:
+    server.script("a", [Fault("empty")])
+    heard = Heard()
+    heard.listen(form(ChatRouter(**in_order({name: client(name, "plain") for name in NAMES}))))
+    assert isinstance(heard.error, ValueError)
+    assert str(heard.error) == "No generation chunks were returned"
+    assert [request["model"] for request in server.requests] == ["a"]
 
 
 @pytest.mark.parametrize(
