@@ -37,7 +37,7 @@ from shared_core.prediction.base import Predictor
 from shared_core.prediction.fallback import FallbackPredictor
 from shared_core.strategies.base import Strategy
 from shared_core.strategies.single import Single
-from shared_core.types import Answer, Candidate, Constraint, Decision, Prompt, Refusal
+from shared_core.types import Answer, Candidate, Constraint, Decision, Estimate, Prompt, Refusal
 
 __all__ = ["Router"]
 
@@ -115,10 +115,10 @@ class Router:
         """
         asked = prompt.scope.pin if force is None else force
         estimates = self._estimates(prompt)
-        contenders = everyone = list(zip(self.candidates, estimates, strict=True))
+        contenders = list(zip(self.candidates, estimates, strict=True))
         if asked is not None:
             chosen = self[asked]
-            contenders = [c for c in everyone if c[0] is chosen]
+            contenders = [c for c in contenders if c[0] is chosen]
         refusals = self._refusals(prompt, contenders)
         refused = {refusal.candidate for refusal in refusals}
         allowed = [c for c in contenders if c[0].name not in refused]
@@ -135,7 +135,7 @@ class Router:
             candidate=names[0],
             reason="; ".join([reason, *(f"{rest.candidate} {rest.reason}" for rest in resting)]),
             calibrated=False,
-            estimates=tuple([estimate for _, estimate in everyone]),
+            estimates=estimates,
             refusals=refusals,
             fallbacks=tuple(names[1 : None if self.max_retries is None else 1 + self.max_retries]),
             resting=resting,
