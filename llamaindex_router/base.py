@@ -425,7 +425,7 @@ class RouterLLM(Steered, FunctionCallingLLM):
         params = {name: value for name in _DEFAULTS if (value := getattr(self, name)) is not None}
         params.update(kwargs)
         rules, scope = params.pop("subject_to", ()), current_scope()
-        if rules:
+        if rules != ():
             scope = Scope(subject_to=rules).within(scope)
         return params.pop("model", None), scope, params
 

@@ -92,7 +92,7 @@ class Router:
 
     def __getitem__(self, name: str) -> Candidate:
         """Return the candidate of that name."""
-        candidate = self._by_name.get(name)
+        candidate = self._by_name.get(name) if isinstance(name, str) else None
         if candidate is None:
             raise UnknownCandidateError(name, list(self._by_name))
         return candidate
