@@ -10,7 +10,6 @@ the answer back with the entry stamped on it. Nothing here knows a framework.
 from __future__ import annotations
 
 import asyncio
-import math
 import secrets
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -193,7 +192,7 @@ class Router:
                 f"for {len(self.candidates)} candidates"
             )
         for estimate in predicted:
-            if not math.isfinite(estimate.quality):
+            if not 0 <= estimate.quality <= 1:  # NaN neither
                 raise RouterError(
                     f"the predictor {self.predictor.name!r} gave {estimate.candidate!r} the "
                     f"quality {estimate.quality!r}, which is no number from 0 to 1"

@@ -16,7 +16,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any, Literal
 
 import httpx
@@ -298,6 +298,19 @@ def cases(forms: Iterable[Form]) -> list[Any]:
         for place, where in enumerate(("first", "second", "last"))
         if (end := trouble.streamed if "stream" in form.__name__ else trouble.whole)
     ]
+
+
+@contextmanager
+def clients(server: OpenAIServer, make: Callable[[str, str, float], Any]) -> Iterator[Client]:
+    """Makes one client of each name and kind, by what makes it of name, URL and time-out in s."""
+    with nowhere() as refusing:
+
+        @cache
+        def client(name: str, kind: Kind) -> Any:
+            url = refusing if kind == "refused" else server.base_url
+            return make(name, url, LEFT_S if kind == "impatient" else 30.0)
+
+        yield client
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import time
 import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -16,9 +17,12 @@ from dataclasses import replace
 from itertools import count, repeat
 from typing import Any
 
+import pytest
+
 from shared_core import Cooldown
 from shared_core.execution.health import Health
 from tests.fakes.openai_server import Fault, OpenAIServer
+from tests.fakes.timing import Clock
 
 Call = Coroutine[Any, Any, Any]
 Begin = Callable[[], tuple[Call, Callable[[], Any]]]
@@ -143,6 +147,29 @@ def cancel_while_it_hangs(
     return points
 
 
+async def cancel_when_due(call: Call, log: list[str], due_s: float, *, late: bool) -> None:
+    """Cancel a call in the moment in which its deadline passes, just before it or just after.
+
+    Args:
+        call: What is cancelled.
+        log: Says "under way" once the model is being asked.
+        due_s: Seconds that the call has.
+        late: The deadline is noticed first.
+    """
+    loop = asyncio.get_running_loop()
+    async with nothing_left():
+        task = asyncio.create_task(call)
+        while "under way" not in log:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        if late:
+            loop.call_later(due_s, task.cancel)
+        time.sleep(2.5 * due_s)  # noqa: ASYNC251 - both come due while the loop is kept busy
+        if not late:
+            task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
 @asynccontextmanager
 async def nothing_left(seconds: float = 5) -> AsyncIterator[None]:
     """See that the block leaves no task, no thread, and nothing that the loop complains of."""
@@ -191,15 +218,6 @@ def noted(log: list[str]) -> Iterator[None]:
         log[place] = type(error).__name__
         raise
     log[place] = "returned"
-
-
-class Clock:
-    """Stands still unless it is put forward."""
-
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def on_trial(llm: Any, name: str) -> None:

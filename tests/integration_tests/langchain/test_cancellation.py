@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
@@ -28,6 +27,7 @@ from tests.integration_tests.cancelling import (
     Cut,
     at_turn,
     cancel_everywhere,
+    cancel_when_due,
     cancel_while_it_hangs,
     noted,
     nothing_left,
@@ -336,18 +336,7 @@ async def test_22_a_cancellation_wins_over_a_deadline_of_the_same_moment(
 ) -> None:
     small, large, told = Watched(model_name="small", delay_s=60), ScriptedChat(), Told()
     llm = router(small, large, policy=Policy(subject_to=[deadline_s(0.1)]))
-    loop = asyncio.get_running_loop()
-    async with nothing_left():
-        task = asyncio.create_task(ask(llm, {"callbacks": [told]}))
-        while "under way" not in small.log:  # noqa: ASYNC110
-            await asyncio.sleep(0)
-        if deadline_first:
-            loop.call_later(0.1, task.cancel)
-        time.sleep(0.25)  # noqa: ASYNC251 - both come due while the loop is kept busy
-        if not deadline_first:
-            task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+    await cancel_when_due(ask(llm, {"callbacks": [told]}), small.log, 0.1, late=deadline_first)
     assert small.log == ["CancelledError"]
     assert large.calls == []
     assert "chain" not in told.open

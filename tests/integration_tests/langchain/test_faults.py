@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Iterator
-from functools import cache
 from typing import Any
 
 import pytest
-from langchain_core.language_models import BaseChatModel
 
 from langchain_router import ChatRouter
 from tests.fakes.faults import (
     KEY,
-    LEFT_S,
     NAMES,
     QUESTION,
     Case,
     Client,
     Form,
     Heard,
-    Kind,
     Piece,
     cases,
+    clients,
     in_order,
-    nowhere,
 )
 from tests.fakes.leftovers import written
 from tests.fakes.openai_server import Fault, OpenAIServer
@@ -63,14 +59,10 @@ FORMS = [invoke, ainvoke, stream, astream]
 
 @pytest.fixture(scope="module")
 def client(running_server: OpenAIServer) -> Iterator[Client]:
-    with nowhere() as refusing:
+    def make(name: str, url: str, timeout: float) -> Any:
+        return openai_chat(running_server, name, api_key=KEY, base_url=url, timeout=timeout)
 
-        @cache
-        def client(name: str, kind: Kind) -> BaseChatModel:
-            url = refusing if kind == "refused" else running_server.base_url
-            timeout = LEFT_S if kind == "impatient" else 30
-            return openai_chat(running_server, name, api_key=KEY, base_url=url, timeout=timeout)
-
+    with clients(running_server, make) as client:
         yield client
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -30,6 +28,7 @@ from shared_core import (
 )
 from tests.fakes.chat_models import ScriptedChat
 from tests.fakes.core import FixedPredictor
+from tests.fakes.timing import fastest
 from tests.integration_tests.langchain.forms import FORMS, Form, router
 
 CALL = {"name": "weather", "args": {"city": "Lisbon"}, "id": "c1"}
@@ -104,17 +103,6 @@ class Silent(ScriptedChat):
     def _next(self, method: str, messages: list[BaseMessage], *args: Any) -> Any:
         self.bound.append(list(messages))
         return super()._next(method, [HumanMessage("Hello")], *args)
-
-
-def fastest(call: Callable[[], Any], times: int = 5) -> float:
-    """The processor's seconds of the quickest of some calls, after one that warms up."""
-    call()
-    taken = []
-    for _ in range(times):
-        started = time.thread_time()
-        call()
-        taken.append(time.thread_time() - started)
-    return min(taken)
 
 
 @each_input

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import time
 from collections.abc import Coroutine
 from typing import Any
 
@@ -23,6 +22,7 @@ from tests.integration_tests.cancelling import (
     CUTS,
     Cut,
     cancel_everywhere,
+    cancel_when_due,
     cancel_while_it_hangs,
     noted,
     nothing_left,
@@ -220,18 +220,7 @@ async def test_22_a_cancellation_wins_over_a_deadline_of_the_same_moment(
 ) -> None:
     small, large = Watched(model="small", delay_s=60), ScriptedLLM(model="large")
     llm = router(small, large, policy=Policy(subject_to=[deadline_s(0.1)]))
-    loop = asyncio.get_running_loop()
-    async with nothing_left():
-        task = asyncio.create_task(asked(method, llm))
-        while "under way" not in small.log:  # noqa: ASYNC110
-            await asyncio.sleep(0)
-        if deadline_first:
-            loop.call_later(0.1, task.cancel)
-        time.sleep(0.25)  # noqa: ASYNC251 - both come due while the loop is kept busy
-        if not deadline_first:
-            task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+    await cancel_when_due(asked(method, llm), small.log, 0.1, late=deadline_first)
     assert small.log == ["CancelledError"]
     assert large.calls == []
     assert llm.explain(QUESTION).resting == ()

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Iterator
-from functools import cache
 from typing import Any
 
 import pytest
-from llama_index.core.llms import LLM, ChatMessage
+from llama_index.core.llms import ChatMessage
 
 from llamaindex_router import RouterLLM
 from tests.fakes.faults import (
     KEY,
-    LEFT_S,
     NAMES,
     QUESTION,
     Case,
     Client,
     Form,
     Heard,
-    Kind,
     Piece,
     cases,
+    clients,
     in_order,
-    nowhere,
 )
 from tests.fakes.leftovers import written
 from tests.fakes.openai_server import Fault, OpenAIServer
@@ -63,14 +60,10 @@ FORMS = [chat, achat, stream_chat, astream_chat]
 
 @pytest.fixture(scope="module")
 def client(running_server: OpenAIServer) -> Iterator[Client]:
-    with nowhere() as refusing:
+    def make(name: str, url: str, timeout: float) -> Any:
+        return openai_like(running_server, name, api_key=KEY, api_base=url, timeout=timeout)
 
-        @cache
-        def client(name: str, kind: Kind) -> LLM:
-            url = refusing if kind == "refused" else running_server.base_url
-            timeout = LEFT_S if kind == "impatient" else 30.0
-            return openai_like(running_server, name, api_key=KEY, api_base=url, timeout=timeout)
-
+    with clients(running_server, make) as client:
         yield client
 
 

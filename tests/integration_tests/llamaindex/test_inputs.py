@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,6 +18,7 @@ from llama_index.core.base.llms.types import (
 from llamaindex_router import Candidate, Cooldown, Policy, RouterLLM, call_scope, cleared
 from shared_core import ConfigurationError, NoCandidateError, RouterError, UnknownCandidateError
 from tests.fakes.core import FixedPredictor
+from tests.fakes.timing import fastest
 from tests.integration_tests.llamaindex.forms import FORMS, TOOL, Form
 from tests.integration_tests.llamaindex.scripted import router
 
@@ -89,17 +88,6 @@ class Silent(ScriptedLLM):
     def _next(self, method: str, native: Any, messages: Any, *args: Any) -> Any:
         self.bound.append(list(messages))
         return super()._next(method, native, [ChatMessage(content="Hello")], *args)
-
-
-def fastest(call: Callable[[], Any], times: int = 5) -> float:
-    """The processor's seconds of the quickest of some calls, after one that warms up."""
-    call()
-    taken = []
-    for _ in range(times):
-        started = time.thread_time()
-        call()
-        taken.append(time.thread_time() - started)
-    return min(taken)
 
 
 @each_input

@@ -11,15 +11,9 @@ import pytest
 
 from shared_core import ConfigurationError, Cooldown
 from shared_core.execution.health import Health
+from tests.fakes.timing import Clock
 
 LOST = ConnectionError("lost")
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def health(clock: Clock, chance: float = 0.0, **cooldown: Any) -> Health:
