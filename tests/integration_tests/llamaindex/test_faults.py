@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Iterator
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -57,6 +58,9 @@ async def astream_chat(llm: Any) -> AsyncIterator[Piece]:
 
 FORMS = [chat, achat, stream_chat, astream_chat]
 
+# There a bare client, too, holds the connection for as long as its error is held.
+OLD_OPENAI = int(version("openai").split(".")[0]) < 2
+
 
 @pytest.fixture(scope="module")
 def client(running_server: OpenAIServer) -> Iterator[Client]:
@@ -75,6 +79,8 @@ def test_a_fault(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    if OLD_OPENAI and case.form is stream_chat and "malformed" in case.trouble.name:
+        pytest.skip("openai before 2 leaves the connection open")
     caplog.set_level(logging.DEBUG)
     llm = RouterLLM(**case.settings(server, client))
     heard = case.hear(llm, server, monkeypatch)
