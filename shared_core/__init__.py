@@ -1,9 +1,12 @@
 """The routing core: decides which of the user's models answers. Knows no framework."""
 
+from typing import TYPE_CHECKING, Any
+
 from shared_core.decision.constraints import cleared, deadline_s, local_only
 from shared_core.decision.policy import Policy
 from shared_core.errors import (
     AllCandidatesFailedError,
+    ArtefactError,
     CandidateRestingError,
     ConfigurationError,
     DeadlineExceededError,
@@ -11,6 +14,7 @@ from shared_core.errors import (
     NoCandidateError,
     NotCalibratedError,
     RouterError,
+    TableError,
     UnknownCandidateError,
 )
 from shared_core.execution.health import Cooldown
@@ -20,8 +24,12 @@ from shared_core.scope import call_scope
 from shared_core.strategies.single import Single
 from shared_core.types import Candidate, Decision, Estimate, Prompt, Refusal, Scope
 
+if TYPE_CHECKING:
+    from shared_core.prediction.learned import LearnedPredictor
+
 __all__ = [
     "AllCandidatesFailedError",
+    "ArtefactError",
     "Candidate",
     "CandidateRestingError",
     "ConfigurationError",
@@ -30,6 +38,7 @@ __all__ = [
     "Decision",
     "Estimate",
     "FallbackPredictor",
+    "LearnedPredictor",
     "MissingExtraError",
     "NoCandidateError",
     "NotCalibratedError",
@@ -40,9 +49,19 @@ __all__ = [
     "RouterError",
     "Scope",
     "Single",
+    "TableError",
     "UnknownCandidateError",
     "call_scope",
     "cleared",
     "deadline_s",
     "local_only",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # It needs numpy and safetensors, which routing without anything learned does not.
+    if name == "LearnedPredictor":
+        from shared_core.prediction.learned import LearnedPredictor
+
+        return LearnedPredictor
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,7 +3,8 @@
 ```
 RouterError
 ├── ConfigurationError        a constructor argument is wrong; the message says what to change
-│   └── NotCalibratedError    the policy needs a calibration that has not been made
+│   ├── NotCalibratedError    the policy needs a calibration that has not been made
+│   └── ArtefactError         what was learned cannot be read: missing, corrupt, another format
 ├── UnknownCandidateError     a call names a candidate that does not exist
 ├── NoCandidateError          no candidate may answer this prompt; carries every refusal
 ├── AllCandidatesFailedError  every candidate that was tried failed; carries every error
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AllCandidatesFailedError",
+    "ArtefactError",
     "CandidateRestingError",
     "ConfigurationError",
     "DeadlineExceededError",
@@ -47,6 +49,19 @@ class ConfigurationError(RouterError):
 
 class NotCalibratedError(ConfigurationError):
     """The policy asks for something that only a calibration can give."""
+
+
+class ArtefactError(ConfigurationError):
+    """A folder of learned weights cannot be used."""
+
+    def __init__(self, path: object, fault: str) -> None:
+        """Name the folder and what is wrong with it."""
+        super().__init__(f"the artefact {str(path)!r} {fault}")
+        self.path = path
+
+
+class TableError(ConfigurationError):
+    """A table of outcomes cannot be used as it is."""
 
 
 class UnknownCandidateError(RouterError):

@@ -20,7 +20,7 @@ from shared_core.accounting.rates import with_rates
 from shared_core.accounting.record import make_entry
 from shared_core.decision.capabilities import missing_capability
 from shared_core.decision.constraints import broken_constraint, time_limit
-from shared_core.decision.policy import Contender, Policy
+from shared_core.decision.policy import Contender, Policy, Threshold
 from shared_core.errors import (
     ConfigurationError,
     NoCandidateError,
@@ -58,6 +58,7 @@ class Router:
             allowed candidates.
         health: How the candidates have been doing; shared by the copies of a router.
         new_id: Makes the id of a decision.
+        threshold: What the policy's promise comes to, with what the predictor knows of the traffic.
     """
 
     candidates: tuple[Candidate, ...]
@@ -67,6 +68,7 @@ class Router:
     max_retries: int | None = None
     health: Health = field(default_factory=lambda: Health(Cooldown()))
     new_id: Callable[[], str] = _new_id
+    threshold: Threshold = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse parts that cannot do their work.
@@ -87,7 +89,7 @@ class Router:
         retries = self.max_retries
         if retries is not None and (type(retries) is not int or retries < 0):
             raise ConfigurationError(f"max_retries must be 0 or more, not {self.max_retries!r}")
-        self.policy.delta()
+        object.__setattr__(self, "threshold", self._threshold())
 
     def __getitem__(self, name: str) -> Candidate:
         """Return the candidate of that name."""
@@ -133,12 +135,14 @@ class Router:
             id=self.new_id(),
             candidate=names[0],
             reason="; ".join([reason, *(f"{rest.candidate} {rest.reason}" for rest in resting)]),
-            calibrated=False,
+            calibrated=self.threshold.calibrated,
             estimates=estimates,
             refusals=refusals,
             fallbacks=tuple(names[1 : None if self.max_retries is None else 1 + self.max_retries]),
             resting=resting,
             predictor=self.predictor.name,
+            delta=self.threshold.delta,
+            calibration=self.threshold.note,
         )
 
     async def adecide(self, prompt: Prompt, force: str | None = None) -> Decision:
@@ -202,6 +206,15 @@ class Router:
             for candidate, estimate in zip(self.candidates, predicted, strict=True)
         )
 
+    def _threshold(self) -> Threshold:
+        # Only predictors that have learned carry a sample, and only then numpy is needed.
+        sample = getattr(self.predictor, "sample", None)
+        if sample is None:
+            return Threshold(self.policy.delta(), False, "nothing has been calibrated")
+        from shared_core.decision.calibration import threshold
+
+        return threshold(self.policy, self.candidates, sample)
+
     def _refusals(self, prompt: Prompt, contenders: Sequence[Contender]) -> tuple[Refusal, ...]:
         rules, refusals = self._constraints(prompt), []
         for candidate, estimate in contenders:
@@ -228,7 +241,7 @@ class Router:
         return awake, tuple(Refusal(name, rest.reason) for name, rest in resting)
 
     def _order(self, prompt: Prompt, allowed: Sequence[Contender]) -> tuple[list[Contender], str]:
-        order, reason = self.policy.order(allowed)
+        order, reason = self.policy.order(allowed, self.threshold.delta)
         if not (prompt.in_tool_loop and self.policy.stay_in_tool_loop):
             return order, reason
         for contender in order:

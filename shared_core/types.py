@@ -14,15 +14,20 @@ import difflib
 import math
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from shared_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 __all__ = [
     "CAPABILITIES",
     "Answer",
     "Ask",
     "Attempt",
+    "CalibrationSample",
     "Candidate",
     "Constraint",
     "Decision",
@@ -292,6 +297,27 @@ class Estimate:
     latency_s: float | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class CalibrationSample:
+    """Prompts of the traffic whose predicted qualities, and perhaps scores, are known.
+
+    The predictions must come from a predictor that has not seen these prompts' scores.
+
+    Attributes:
+        names: Candidates, m of them.
+        predicted: Predicted quality, 0 to 1, n prompts x m.
+        input_tokens: Of each prompt, n.
+        output_tokens: Expected of each answer, n x m; NaN where unknown.
+        scores: How good each answer was, 0 to 1, n x m; NaN where nobody knows. None: no scores.
+    """
+
+    names: tuple[str, ...]
+    predicted: npt.NDArray[np.floating[Any]]
+    input_tokens: npt.NDArray[np.floating[Any]]
+    output_tokens: npt.NDArray[np.floating[Any]]
+    scores: npt.NDArray[np.floating[Any]] | None = None
+
+
 Constraint = Callable[[Prompt, Candidate, Estimate], "bool | str | None"]
 """A hard limit: returns None or True to allow, False or a reason (a string) to refuse."""
 
@@ -318,6 +344,8 @@ class Decision:
         fallbacks: The other allowed candidates, in the order in which they are tried.
         resting: Allowed candidates that have failed and are let rest, and why: tried last.
         predictor: Name of the predictor that made the estimates.
+        delta: How far under the best predicted quality a candidate may be, 0 to 1.
+        calibration: Where that comes from, in words and numbers.
     """
 
     id: str
@@ -329,6 +357,8 @@ class Decision:
     fallbacks: tuple[str, ...] = ()
     resting: tuple[Refusal, ...] = ()
     predictor: str = ""
+    delta: float = 0.0
+    calibration: str = ""
 
 
 @dataclass(frozen=True, slots=True)

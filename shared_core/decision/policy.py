@@ -17,12 +17,29 @@ from dataclasses import dataclass
 from shared_core.errors import ConfigurationError, NotCalibratedError
 from shared_core.types import Candidate, Constraint, Estimate, as_constraints
 
-__all__ = ["Contender", "Policy"]
+__all__ = ["Contender", "Policy", "Threshold"]
 
 Contender = tuple[Candidate, Estimate]
 """A candidate with its estimate for the prompt at hand."""
 
 _ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """How far under the best predicted quality a candidate may be.
+
+    Attributes:
+        delta: δ, 0 to 1.
+        calibrated: A sample bears out what the policy promises.
+        note: Where δ comes from, in words and numbers.
+        prompts_needed: About how many more scored prompts would bear it out, if that is known.
+    """
+
+    delta: float
+    calibrated: bool
+    note: str
+    prompts_needed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +86,7 @@ class Policy:
         object.__setattr__(self, "subject_to", as_constraints("policy", self.subject_to))
 
     def delta(self) -> float:
-        """Return δ: how far under the best predicted quality a candidate may be.
+        """Return δ where nothing has been calibrated.
 
         Raises:
             NotCalibratedError: The policy gives a share of prompts, not a quality.
@@ -81,14 +98,19 @@ class Policy:
             )
         return 1.0 - self.quality
 
-    def order(self, allowed: Sequence[Contender]) -> tuple[list[Contender], str]:
+    def order(
+        self, allowed: Sequence[Contender], delta: float | None = None
+    ) -> tuple[list[Contender], str]:
         """Return the contenders in the order to try them, and the reason for the first.
 
         Args:
             allowed: Those that no constraint refuses, weakest first; at least one.
+            delta: How far under the best predicted quality a candidate may be; None for what
+                holds where nothing has been calibrated.
         """
+        delta = self.delta() if delta is None else delta
         best = max(allowed, key=lambda contender: contender[1].quality)
-        floor = best[1].quality - self.delta()
+        floor = best[1].quality - delta
         eligible = [c for c in allowed if c[1].quality >= floor - _ROUNDING]
         others = sorted(
             (c for c in allowed if c[1].quality < floor - _ROUNDING),
@@ -98,7 +120,7 @@ class Policy:
         while remaining:
             order.append(self._preferred(remaining))
             remaining.remove(order[-1])
-        return order + others, self._reason(order[0], eligible, best, len(allowed))
+        return order + others, self._reason(order[0], eligible, best, len(allowed), delta)
 
     def _preferred(self, eligible: Sequence[Contender]) -> Contender:
         if self.prefer_local:
@@ -121,9 +143,14 @@ class Policy:
         return total
 
     def _reason(
-        self, chosen: Contender, eligible: Sequence[Contender], best: Contender, allowed: int
+        self,
+        chosen: Contender,
+        eligible: Sequence[Contender],
+        best: Contender,
+        allowed: int,
+        delta: float,
     ) -> str:
-        name, delta = chosen[0].name, self.delta()
+        name = chosen[0].name
         if allowed == 1:
             return f"{name} is the only candidate allowed"
         quality = f"predicted quality, {best[1].quality:.2f}"

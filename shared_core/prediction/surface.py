@@ -98,12 +98,17 @@ def difficulty(features: Mapping[str, float]) -> float:
 
 def quality(hardness: float, strength: float) -> tuple[float, float, float]:
     """Chance that an answer is good enough, and the low and high end of what it may be."""
-    logit = QUALITY_EASY - QUALITY_SLOPE * hardness**QUALITY_BEND * (1.0 - strength)
+    logit = quality_logit(hardness, strength)
     return (
         _sigmoid(logit),
         _sigmoid(logit - QUALITY_SPREAD),
         _sigmoid(logit + QUALITY_SPREAD),
     )
+
+
+def quality_logit(hardness: float, strength: float) -> float:
+    """Return the log odds that an answer is good enough."""
+    return QUALITY_EASY - QUALITY_SLOPE * math.pow(hardness, QUALITY_BEND) * (1.0 - strength)
 
 
 def _sigmoid(logit: float) -> float:

@@ -1,0 +1,107 @@
+"""A prompt's text as numbers that can be learned from: hashed terms and surface measures.
+
+In: text. Out: `Features`: which of `BUCKETS` hash buckets its words and pairs of neighbouring words
+fall into and how often, and the `MEASURES` of its surface. The whole text counts; the work is
+linear in its length. No vocabulary, no encoder, no language: a script without spaces is read by
+its single characters and their pairs.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import zlib
+from collections import Counter
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["BUCKETS", "MEASURES", "Features", "bucket", "features", "terms"]
+
+BUCKETS: Final = 1 << 15
+"""Hash buckets for terms. 2^17 ordered held-out prompts no better (docs/decisions/011)."""
+
+_WIDE: Final = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3"  # Kana, Han, Hangul: no spaces
+_TOKEN: Final = re.compile(rf"[{_WIDE}]|[^\W\d_{_WIDE}]+|\d+|[^\w\s]|_")
+_LONGEST_NUMBER: Final = 4  # numbers count by their digits: 7 and 9 are one term, 1234 and 98765
+_OPTION: Final = re.compile(r"^\s*\(?[A-J][).:]", re.MULTILINE)
+_SENTENCE_END: Final = re.compile(r"[.?!。？！](?:\s|$)")  # noqa: RUF001
+_SYMBOLS: Final = frozenset("=+*^<>|~\\$()[]{};×÷√∑∫≤≥≠±∞π∈→")  # noqa: RUF001
+
+MEASURES: Final = (
+    *("characters", "words", "distinct words", "numbers", "distinct numbers", "digits"),
+    *("symbols", "lines", "options", "sentences", "words a sentence", "letters a word"),
+    *("commas", "question marks", "percent signs", "dollar signs", "backslashes"),
+    *("capitals", "longest number", "ends in a question mark"),
+)
+"""Names of the surface measures. Counts as log(1 + count)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What can be learned from of one prompt.
+
+    Attributes:
+        buckets: Hash buckets that occur, int64, k of them.
+        counts: 1 + ln(occurrences) of each, float64, k of them.
+        measures: One figure per name in `MEASURES`, float64.
+    """
+
+    buckets: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.float64]
+    measures: npt.NDArray[np.float64]
+
+
+def features(text: str) -> Features:
+    """Return the features of a text; any string has some."""
+    tokens = _TOKEN.findall(text)
+    counts: dict[int, int] = {}
+    for term, count in _terms(tokens).items():
+        place = bucket(term)
+        counts[place] = counts.get(place, 0) + count
+    return Features(
+        np.fromiter(counts.keys(), np.int64, len(counts)),
+        1.0 + np.log(np.fromiter(counts.values(), np.float64, len(counts))),
+        np.array(_measures(text, tokens)),
+    )
+
+
+def terms(text: str) -> Counter[str]:
+    """Return words, numbers (by how many digits they have), marks, and pairs of neighbours."""
+    return _terms(_TOKEN.findall(text))
+
+
+def bucket(term: str) -> int:
+    """Return the hash bucket of a term, the same on every machine."""
+    return zlib.crc32(term.encode("utf-8", "surrogatepass")) % BUCKETS
+
+
+def _terms(tokens: list[str]) -> Counter[str]:
+    words = [_as_word(token) for token in tokens]
+    counted = Counter(words)
+    counted.update(map(" ".join, pairwise(words)))
+    return counted
+
+
+def _as_word(token: str) -> str:
+    return "0" * min(len(token), _LONGEST_NUMBER) if token.isdecimal() else token.lower()
+
+
+def _measures(text: str, tokens: list[str]) -> list[float]:
+    numbers = [token for token in tokens if token.isdecimal()]
+    marks = Counter(token for token in tokens if len(token) == 1 and not token.isalnum())
+    words = [token for token in tokens if token[0].isalpha()]
+    sentences = max(1, len(_SENTENCE_END.findall(text)))
+    counts = (
+        *(len(text), len(tokens), len(set(tokens)), len(numbers), len(set(numbers))),
+        *(sum(map(len, numbers)), sum(n for mark, n in marks.items() if mark in _SYMBOLS)),
+        *(text.count("\n"), len(_OPTION.findall(text)), sentences, len(words) / sentences),
+        sum(map(len, words)) / max(1, len(words)),
+        *(marks[","], marks["?"], marks["%"], marks["$"], marks["\\"]),
+        *(sum(word[0].isupper() for word in words), max(map(len, numbers), default=0)),
+        float(text.rstrip().endswith(("?", "？"))),  # noqa: RUF001
+    )
+    return [math.log1p(count) for count in counts]
