@@ -1,0 +1,1 @@
+"""What is needed to learn, never to route: tables of outcomes, training, evaluation."""
