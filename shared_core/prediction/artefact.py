@@ -51,7 +51,9 @@ def write_artefact(
         names = sample.names
         parts = {name: value for name, value in vars(sample).items() if name != "names"}
         tensors |= {
-            _SAMPLE + k: np.asarray(v, np.float32) for k, v in parts.items() if v is not None
+            _SAMPLE + k: np.ascontiguousarray(v, np.float32)
+            for k, v in parts.items()
+            if v is not None
         }
     blob = safetensors.numpy.save(tensors)
     digest = hashlib.sha256(blob).hexdigest()
