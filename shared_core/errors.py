@@ -4,7 +4,8 @@
 RouterError
 ├── ConfigurationError        a constructor argument is wrong; the message says what to change
 │   ├── NotCalibratedError    the policy needs a calibration that has not been made
-│   └── ArtefactError         what was learned cannot be read: missing, corrupt, another format
+│   ├── ArtefactError         what was learned cannot be read: missing, corrupt, another format
+│   └── TableError            a table of outcomes cannot be used; names file, row and column
 ├── UnknownCandidateError     a call names a candidate that does not exist
 ├── NoCandidateError          no candidate may answer this prompt; carries every refusal
 ├── AllCandidatesFailedError  every candidate that was tried failed; carries every error

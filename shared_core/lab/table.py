@@ -64,10 +64,13 @@ class Outcomes:
     unscored: int = 0
 
     def subset(
-        self, rows: npt.NDArray[Any] | Sequence[int], models: Sequence[str] | None = None
+        self,
+        rows: npt.NDArray[Any] | Sequence[int] | slice,
+        models: Sequence[str] | None = None,
     ) -> Outcomes:
         """Return some of the prompts, by their places or a mask, and some or all models."""
-        places = np.arange(len(self.prompts))[np.asarray(rows)]
+        chosen = rows if isinstance(rows, slice) else np.asarray(rows)
+        places = np.arange(len(self.prompts))[chosen].tolist()
         names = self.models if models is None else tuple(models)
         cells = np.ix_(places, [self.models.index(name) for name in names])
         return Outcomes(
@@ -82,7 +85,7 @@ class Outcomes:
     def pair(self, weak: str, strong: str) -> Outcomes:
         """Return two models alone, on the prompts for which both have a score."""
         columns = [self.models.index(weak), self.models.index(strong)]
-        both = ~np.isnan(self.scores[:, columns]).any(axis=1)
+        both = np.flatnonzero(~np.isnan(self.scores[:, columns]).any(axis=1))
         return self.subset(both, (weak, strong))
 
 
@@ -122,8 +125,8 @@ def read_table(path: str | Path, *, scale: tuple[float, float] | None = None) ->
     known = outcomes.scores[~np.isnan(outcomes.scores)]
     if len(outcomes.models) > 1 and known.min() == known.max():
         raise TableError(
-            f"{path}: every score is {known[0]:g}: there is nothing to tell prompts or models apart "
-            "by. Give rows of both good and bad answers"
+            f"{path}: every score is {known[0]:g}, which tells neither prompts nor models apart: "
+            "give rows of both good and bad answers"
         )
     return outcomes
 
@@ -208,7 +211,7 @@ class _Seen:
             return f"{span}: state a scale that holds all scores"
         reach = max(abs(self.least), abs(self.most))
         top = next((top for top in _USUAL_TOPS if reach <= top), reach)
-        low = -top if self.least < 0 else float(1 <= self.least and top in (5.0, 10.0))
+        low = -top if self.least < 0 else float(self.least >= 1 and top in (5.0, 10.0))
         first = f"divide by {top:g}" if low == 0 else f"subtract {low:g}, divide by {top - low:g}"
         return f"{span}: {first}, or state the scale: {low:g} {top:g}"
 
@@ -341,8 +344,8 @@ def _csv_rows(path: Path) -> Iterator[Row]:
 
 def _parquet_rows(path: Path) -> Iterator[Row]:
     try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        import pyarrow as pa  # type: ignore[import-untyped]
+        import pyarrow.parquet as pq  # type: ignore[import-untyped]
     except ImportError as error:
         raise MissingExtraError("pyarrow", "train") from error
     try:
