@@ -20,6 +20,7 @@ import pandas as pd
 
 from shared_core import Candidate, Prompt, Router
 from shared_core.decision.candidates import prepare_candidates
+from shared_core.lab.evaluate import cost_quality, with_intervals
 from shared_core.tokens import estimate_tokens
 from shared_core.types import Turn
 
@@ -56,26 +57,10 @@ def predicted_gains(texts: pd.Series) -> Array:
     return np.array([gain(text) for text in texts])
 
 
-def figures(order_by: Array, gain: Array, rng: np.random.Generator) -> Array:
-    """Return (APGR, CPT50, CPT80); equal predictions are in random order."""
-    order = np.lexsort((rng.random(len(order_by)), -order_by))
-    recovered = np.concatenate([[0.0], np.cumsum(gain[order])]) / gain.sum()
-    share = np.linspace(0, 1, len(recovered))
-    reached = [share[np.argmax(recovered >= level)] for level in (0.5, 0.8)]
-    return np.array([recovered.mean(), *reached])
-
-
 def with_interval(order_by: Array, gain: Array, draws: int, seed: int) -> dict[str, Any]:
     """Return each figure with its bootstrap interval."""
-    rng = np.random.default_rng(seed)
-    value = np.mean([figures(order_by, gain, rng) for _ in range(5)], axis=0)
-    samples = (rng.integers(0, len(gain), len(gain)) for _ in range(draws))
-    drawn = np.array([figures(order_by[rows], gain[rows], rng) for rows in samples])
-    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
-    return {
-        name: {"value": round(v, 3), "low": round(lo, 3), "high": round(hi, 3)}
-        for name, v, lo, hi in zip(("apgr", "cpt50", "cpt80"), value, low, high, strict=True)
-    }
+    found = with_intervals(cost_quality, order_by, gain, draws=draws, seed=seed)
+    return dict(zip(("apgr", "cpt50", "cpt80"), found, strict=True))
 
 
 def measure(table: pd.DataFrame, draws: int, seed: int) -> dict[str, dict[str, Any]]:
@@ -87,7 +72,7 @@ def measure(table: pd.DataFrame, draws: int, seed: int) -> dict[str, dict[str, A
         orders = {
             "zero_label": predicted_gains(rows.text),
             "prompt_length": rows.text.str.len().to_numpy(float),
-            "random": np.zeros(len(rows)),
+            "random": np.random.default_rng(seed).random(len(rows)),
             "oracle": gain,
         }
         for way, order_by in orders.items():
