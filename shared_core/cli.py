@@ -1,0 +1,268 @@
+"""The command `router-llm`: learn from a table of outcomes, measure it, ask it why.
+
+In: command-line arguments. Out: text on standard output, an exit code: 0, or 2 with one line on
+standard error where the input is wrong. Whatever fails, an artefact that was there stays as it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shared_core.decision.candidates import prepare_candidates
+from shared_core.decision.policy import Policy
+from shared_core.errors import ArtefactError, ConfigurationError, RouterError
+from shared_core.lab import plots
+from shared_core.lab.fit import fit, probe, sample_of
+from shared_core.lab.progress import shown
+from shared_core.lab.report import as_text, ladder, make_report
+from shared_core.lab.table import Outcomes, read_table
+from shared_core.prediction.learned import LearnedPredictor
+from shared_core.router import Router
+from shared_core.tokens import estimate_tokens
+from shared_core.types import CalibrationSample, Candidate, Decision, Prompt, Turn
+
+__all__ = ["main"]
+
+_MOVED = 8  # terms and measures that `explain --detail` prints per candidate
+_INTERRUPTED = 130  # what shells use: 128 + SIGINT
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a console that lacks δ prints its code
+            stream.reconfigure(errors="backslashreplace")
+    given = _parser().parse_args(arguments)
+    try:
+        given.run(given)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read it has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (RouterError, OSError) as error:
+        print(f"router-llm: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("router-llm: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="router-llm", description="Learn which model is enough.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Any, about: str, *, table: bool = True) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=about, description=about)
+        added.set_defaults(run=run)
+        if table:
+            added.add_argument("table", type=Path, help="outcomes: .jsonl, .ndjson, .csv, .parquet")
+            added.add_argument(
+                "--scale",
+                nargs=2,
+                type=float,
+                metavar=("LOW", "HIGH"),
+                help="scores that mean 0 and 1 (default: they are 0 to 1)",
+            )
+            added.add_argument("--seed", type=int, default=0, help="of every random draw")
+        if name != "train":
+            added.add_argument(
+                "--artefact", type=Path, required=True, help="folder of the artefact"
+            )
+        return added
+
+    train = command("train", _train, "Learn from a table of outcomes.")
+    train.add_argument("--out", type=Path, required=True, help="folder to write the artefact to")
+    calibrate = command(
+        "calibrate", _calibrate, "Set the thresholds by scored prompts that training has not seen."
+    )
+    calibrate.add_argument(
+        "--quality", type=float, help="share of the best model's quality to keep"
+    )
+    calibrate.add_argument(
+        "--strong-share", type=float, help="most prompts that leave the cheapest"
+    )
+    measure = command("evaluate", _evaluate, "Measure the artefact beside what it has to beat.")
+    measure.add_argument("--quality", type=float, help="share of the best model's quality to keep")
+    measure.add_argument("--json", type=Path, help="file to write the figures to")
+    measure.add_argument("--report", type=Path, help="folder to write figures and plots to")
+    measure.add_argument("--draws", type=int, default=1000, help="bootstrap samples per interval")
+    probing = command("probe", _probe, "Add a model from about 30 to 200 scored prompts of it.")
+    probing.add_argument("--model", required=True, help="its name in the table")
+    explain = command("explain", _explain, "Say which model would answer, and why.", table=False)
+    explain.add_argument("prompt", help="the prompt; - reads standard input")
+    explain.add_argument("--quality", type=float, help="share of the best model's quality to keep")
+    explain.add_argument("--detail", action="store_true", help="also say what moved the estimates")
+    return parser
+
+
+def _train(given: argparse.Namespace) -> None:
+    _check_target(given.out)
+    outcomes = _read(given)
+    with shown("training") as progress:
+        predictor = fit(outcomes, seed=given.seed, progress=progress)
+    predictor.save(given.out)
+    print(f"learned about {', '.join(predictor.models)}; written to {given.out}")
+    _say_threshold(predictor, Policy())
+
+
+def _calibrate(given: argparse.Namespace) -> None:
+    policy = Policy(quality=given.quality, strong_share=given.strong_share)
+    predictor, outcomes = LearnedPredictor.load(given.artefact), _read(given)
+    sample = sample_of(predictor, outcomes)
+    if _same(sample, predictor.sample):
+        print("trained or calibrated on these very prompts: left as it is")
+    else:
+        predictor = replace(predictor, sample=sample)
+        predictor.save(given.artefact)
+        print(f"{given.artefact} is calibrated on {len(outcomes.prompts)} prompts")
+    _say_threshold(predictor, policy)
+
+
+def _evaluate(given: argparse.Namespace) -> None:
+    if given.draws < 1:
+        raise ConfigurationError(f"--draws must be 1 or more, not {given.draws}")
+    policy = Policy(quality=given.quality)
+    predictor, outcomes = LearnedPredictor.load(given.artefact), _read(given)
+    sample = sample_of(predictor, outcomes)
+    if predictor.sample is not None and _same(sample, predictor.sample):
+        print("trained or calibrated on these prompts: each is judged by the artefact's own sample")
+        sample = predictor.sample
+    with shown("evaluating") as progress:
+        report = make_report(
+            sample,
+            outcomes,
+            _delta(predictor, policy),
+            draws=given.draws,
+            seed=given.seed,
+            progress=progress,
+        )
+    print(as_text(report))
+    text = json.dumps(report, indent=2, allow_nan=False) + "\n"
+    if given.json:
+        _write({given.json: text.encode()})
+    if given.report:
+        pictures = {given.report / "calibration.png": plots.calibration_diagram(sample, outcomes)}
+        if report["order"]:
+            rungs = ladder(outcomes.subset(slice(None), sample.names))
+            pictures[given.report / "cost_quality.png"] = plots.cost_quality_curve(
+                sample, outcomes, rungs, given.seed
+            )
+        _write({given.report / "report.json": text.encode(), **pictures})
+
+
+def _probe(given: argparse.Namespace) -> None:
+    predictor, outcomes = LearnedPredictor.load(given.artefact), _read(given)
+    wider = probe(predictor, outcomes, given.model, seed=given.seed)
+    wider.save(given.artefact)
+    print(f"{given.artefact} now knows {', '.join(wider.models)}")
+    _say_threshold(wider, Policy())
+
+
+def _explain(given: argparse.Namespace) -> None:
+    policy = Policy(quality=given.quality)
+    predictor = LearnedPredictor.load(given.artefact)
+    text = given.prompt
+    if text == "-":
+        text = sys.stdin.buffer.read().decode("utf-8", "replace")
+    if not text.strip():
+        raise ConfigurationError("the prompt is empty")
+    router = Router(_candidates(predictor), policy, predictor)
+    decision = router.decide(Prompt((Turn("user", text),), tokens=estimate_tokens(text)))
+    print("\n".join(_explanation(decision)))
+    if given.detail:
+        print("\n".join(_detail(decision, predictor, text)))
+
+
+def _explanation(decision: Decision) -> Iterable[str]:
+    yield f"{decision.candidate}: {decision.reason}"
+    yield f"calibrated: {'yes' if decision.calibrated else 'no'} ({decision.calibration})"
+    width = max(len(estimate.candidate) for estimate in decision.estimates)
+    for e in decision.estimates:
+        tokens = "" if e.output_tokens is None else f", about {e.output_tokens} output tokens"
+        low, high = e.quality_low, e.quality_high
+        yield f"  {e.candidate:<{width}}  quality {e.quality:.3f} ({low:.3f} to {high:.3f}){tokens}"
+    for refusal in decision.refusals:
+        yield f"  {refusal.candidate} is refused: {refusal.reason}"
+
+
+def _detail(decision: Decision, predictor: LearnedPredictor, text: str) -> Iterable[str]:
+    best = max(estimate.quality for estimate in decision.estimates)
+    yield f"Eligible from which δ on (now it is {decision.delta:.3f}):"
+    for estimate in decision.estimates:
+        yield f"  {estimate.candidate}: {best - estimate.quality:.3f}"
+    for estimate in decision.estimates:
+        yield f"What moved {estimate.candidate} (log odds):"
+        for name, moved in predictor.contributions(text, estimate.candidate)[:_MOVED]:
+            if moved:
+                yield f"  {moved:+.3f}  {name}"
+
+
+def _read(given: argparse.Namespace) -> Outcomes:
+    outcomes = read_table(given.table, scale=None if given.scale is None else tuple(given.scale))
+    known = int((~np.isnan(outcomes.scores)).sum())
+    left_out = f"; {outcomes.unscored} rows without a score left out" if outcomes.unscored else ""
+    print(
+        f"{given.table}: {len(outcomes.prompts)} prompts x {len(outcomes.models)} models, "
+        f"{known} of {outcomes.scores.size} scored{left_out}",
+        file=sys.stderr,
+    )
+    return outcomes
+
+
+def _candidates(predictor: LearnedPredictor) -> tuple[Candidate, ...]:
+    strengths = zip(predictor.models, predictor.weights.strengths.tolist(), strict=True)
+    given = [Candidate(name, None, strength=strength) for name, strength in strengths]
+    return prepare_candidates(given, lambda candidate: (None, {}))
+
+
+def _delta(predictor: LearnedPredictor, policy: Policy) -> float:
+    return Router(_candidates(predictor), policy, predictor).threshold.delta
+
+
+def _say_threshold(predictor: LearnedPredictor, policy: Policy) -> None:
+    found = Router(_candidates(predictor), policy, predictor).threshold
+    asked = f"quality={policy.quality}" if policy.quality else f"strong_share={policy.strong_share}"
+    print(f"Policy({asked}): {'' if found.calibrated else 'not calibrated: '}{found.note}")
+
+
+def _same(sample: CalibrationSample, other: CalibrationSample | None) -> bool:
+    """Say whether two samples are of the same prompts: as long, with the same scores."""
+    if other is None or sample.scores is None or other.scores is None:
+        return False
+    return (
+        sample.names == other.names
+        and np.array_equal(sample.input_tokens, other.input_tokens)
+        and np.allclose(sample.scores, other.scores, atol=1e-6, equal_nan=True)
+    )
+
+
+def _check_target(folder: Path) -> None:
+    """Refuse, before any work, a folder that an artefact must not or cannot be written to."""
+    if folder.exists() and not folder.is_dir():
+        raise ArtefactError(folder, "would replace a file: name a folder")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "card.json").exists():
+        raise ArtefactError(folder, "would go among other files: name a new or empty folder")
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not os.access(there, os.W_OK):
+        raise ArtefactError(folder, f"cannot be written: {there} is read-only")
+
+
+def _write(files: dict[Path, bytes]) -> None:
+    """Write files, each of them whole or not at all."""
+    for path, content in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_name(f".new-{os.getpid()}-{path.name}")
+        try:
+            new.write_bytes(content)
+            new.replace(path)
+        finally:
+            new.unlink(missing_ok=True)
