@@ -154,7 +154,7 @@ def _evaluate(given: argparse.Namespace) -> None:
         if report["order"]:
             rungs = ladder(outcomes.subset(slice(None), sample.names))
             pictures[given.report / "cost_quality.png"] = plots.cost_quality_curve(
-                sample, outcomes, rungs, given.seed
+                sample, outcomes, rungs
             )
         _write({given.report / "report.json": text.encode(), **pictures})
 

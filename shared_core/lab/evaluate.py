@@ -92,7 +92,11 @@ def equal_mass_bins(predicted: Floats, scores: Floats) -> tuple[Floats, Floats, 
 
 
 def calibration_error(predicted: Floats, scores: Floats) -> float:
-    """Return the expected calibration error (ECE): the mean |prediction - score| over bins."""
+    """Return the expected calibration error (ECE): the mean |prediction - score| over bins.
+
+    Noise within bins adds to it: few prompts, and bootstrap samples of them, show more than there
+    is, so its interval lies high.
+    """
     expected, observed, prompts = equal_mass_bins(predicted, scores)
     return float(np.average(np.abs(expected - observed), weights=prompts))
 

@@ -60,16 +60,14 @@ def calibration_diagram(sample: CalibrationSample, outcomes: Outcomes) -> bytes:
     return _png(figure)
 
 
-def cost_quality_curve(
-    sample: CalibrationSample, outcomes: Outcomes, rungs: Ladder, seed: int
-) -> bytes:
+def cost_quality_curve(sample: CalibrationSample, outcomes: Outcomes, rungs: Ladder) -> bytes:
     """Draw mean score against cost while more and more prompts go from cheapest to best model.
 
     The cost is USD per 1,000 prompts where the table has that of every answer, else the share of
     prompts that go to the best model.
     """
     outcomes = outcomes.subset(slice(None), sample.names)
-    gain, ways = orders(sample, outcomes, rungs, seed)
+    gain, ways = orders(sample, outcomes, rungs)
     both = outcomes.pair(rungs.cheapest, rungs.best)
     cheap, best = both.scores.mean(axis=0)
     priced = not np.isnan(both.cost).any()

@@ -1,0 +1,337 @@
+"""The command: what it prints, writes and refuses, and that a failure leaves no trace."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import shared_core.cli
+from shared_core.cli import main
+from shared_core.prediction.learned import LearnedPredictor
+
+TOPICS = {"sum": 0.1, "list": 0.3, "proof": 0.9, "integral": 0.8}
+
+
+def write(
+    path: Path, models: dict[str, float], *, prompts: int = 120, seed: int = 0, top: float = 1.0
+) -> Path:
+    """A table in which models of that ability fail at topics that are harder."""
+    rng, lines = np.random.default_rng(seed), []
+    for n in range(prompts):
+        topic = list(TOPICS)[n % len(TOPICS)]
+        prompt = f"Task {seed}-{n}: give the {topic} of {rng.integers(100)} and {rng.integers(9)}"
+        for name, ability in models.items():
+            right = rng.random() < 1 / (1 + np.exp(8 * (TOPICS[topic] - ability)))
+            row = {
+                "prompt": prompt,
+                "model": name,
+                "score": top * bool(right),
+                "cost": ability / 100,
+            }
+            lines.append(json.dumps({**row, "output_tokens": 50}))
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+MODELS = {"small": 0.4, "large": 0.95}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    table = write(folder / "table.jsonl", MODELS)
+    assert main(["train", str(table), "--out", str(folder / "artefact")]) == 0
+    return folder
+
+
+@pytest.fixture
+def artefact(trained: Path, tmp_path: Path) -> Path:
+    """A copy that a test may change."""
+    copy = tmp_path / "artefact"
+    copy.mkdir()
+    for file in (trained / "artefact").iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    return copy
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def run(*arguments: Any) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def test_train_writes_an_artefact_that_routes(trained: Path) -> None:
+    predictor = LearnedPredictor.load(trained / "artefact")
+    assert predictor.models == ("small", "large")
+    assert predictor.sample is not None
+    easy, hard = predictor.qualities(["give the sum of 3 and 4", "give the proof of 3 and 4"])
+    assert easy[0] > hard[0] + 0.2
+
+
+def test_train_says_what_it_read_and_shows_its_progress(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write(tmp_path / "t.jsonl", MODELS)
+    with table.open("a") as file:
+        file.write('\n{"prompt": "p", "model": "small", "score": null}')
+    assert run("train", table, "--out", tmp_path / "new" / "deep") == 0
+    printed = capsys.readouterr()
+    assert "120 prompts x 2 models, 240 of 240 scored; 1 rows without a score" in printed.err
+    assert "training: 100 %" in printed.err
+    assert "Policy(quality=0.95)" in printed.out
+
+
+def test_a_stated_scale_gives_the_same_artefact(trained: Path, tmp_path: Path) -> None:
+    table = write(tmp_path / "t.jsonl", MODELS, top=10)
+    assert run("train", table, "--out", tmp_path / "ten", "--scale", 0, 10) == 0
+    weights = {name for name in content(trained / "artefact") if name.endswith("safetensors")}
+    assert weights <= set(content(tmp_path / "ten"))
+
+
+@pytest.mark.parametrize("rows", ["", '{"prompt": "p", "model": "m", "score": 7}', "{"])
+def test_a_bad_table_is_one_line_on_stderr_and_leaves_the_old_artefact(
+    rows: str, artefact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "bad.jsonl"
+    table.write_text(rows)
+    before = content(tmp_path)
+    commands: list[list[Any]] = [
+        ["train", table, "--out", artefact],
+        ["calibrate", table, "--artefact", artefact],
+        ["evaluate", table, "--artefact", artefact, "--report", tmp_path / "r", "--json", "j"],
+        ["probe", table, "--artefact", artefact, "--model", "m"],
+    ]
+    for command in commands:
+        assert run(*command) == 2
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert printed.err.startswith("router-llm: ")
+        assert len(printed.err.splitlines()) == 1
+        assert "bad.jsonl" in printed.err
+    assert content(tmp_path) == before
+
+
+def test_training_needs_enough_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = write(tmp_path / "t.jsonl", MODELS, prompts=6)
+    assert run("train", table, "--out", tmp_path / "a") == 2
+    assert "needs at least" in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
+
+
+def test_train_refuses_a_folder_of_other_files_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_core.cli, "read_table", lambda *_, **__: pytest.fail("worked"))
+    (tmp_path / "thesis.txt").write_text("precious")
+    assert run("train", "t.jsonl", "--out", tmp_path) == 2
+    assert "among other files" in capsys.readouterr().err
+    assert run("train", "t.jsonl", "--out", tmp_path / "thesis.txt") == 2
+    assert "name a folder" in capsys.readouterr().err
+
+
+def test_a_disk_that_fails_leaves_the_old_artefact(
+    artefact: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table, before = write(tmp_path / "t.jsonl", MODELS, seed=1), content(artefact)
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    assert run("train", table, "--out", artefact) == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert content(artefact) == before
+
+
+def test_control_c_leaves_the_old_artefact(artefact: Path, tmp_path: Path) -> None:
+    table, before = write(tmp_path / "t.jsonl", MODELS, prompts=1500, seed=1), content(artefact)
+    code = "import sys; from shared_core.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "train", str(table), "--out", str(artefact)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        while "training" not in process.stderr.readline():
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == "router-llm: interrupted"
+    assert content(artefact) == before
+
+
+def test_calibrate_keeps_a_new_sample_and_no_weights_change(
+    artefact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = LearnedPredictor.load(artefact)
+    table = write(tmp_path / "t.jsonl", MODELS, prompts=400, seed=5)
+    assert run("calibrate", table, "--artefact", artefact, "--quality", 0.8) == 0
+    assert "Policy(quality=0.8): δ" in capsys.readouterr().out
+    new = LearnedPredictor.load(artefact)
+    assert new.sample is not None
+    assert len(new.sample.predicted) == 400
+    np.testing.assert_allclose(new.sample.predicted, new.qualities(prompts_of(table)), atol=1e-6)
+    np.testing.assert_array_equal(old.weights.by_term, new.weights.by_term)
+
+
+def prompts_of(table: Path) -> list[str]:
+    rows = map(json.loads, table.read_text().splitlines())
+    return list(dict.fromkeys(row["prompt"] for row in rows))
+
+
+def test_calibrating_on_the_training_table_changes_nothing(
+    trained: Path, artefact: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = content(artefact)
+    assert run("calibrate", trained / "table.jsonl", "--artefact", artefact) == 0
+    assert "left as it is" in capsys.readouterr().out
+    assert content(artefact) == before
+
+
+def test_a_share_may_be_asked_for(
+    artefact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write(tmp_path / "t.jsonl", MODELS, seed=5)
+    assert run("calibrate", table, "--artefact", artefact, "--strong-share", 0.3) == 0
+    assert "leave the cheapest" in capsys.readouterr().out
+    assert run("calibrate", table, "--artefact", artefact, "--strong-share", 3) == 2
+
+
+def test_evaluate_prints_baselines_and_writes_json_and_plots(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write(tmp_path / "t.jsonl", MODELS, prompts=300, seed=7)
+    command = ["evaluate", table, "--artefact", trained / "artefact", "--draws", 50]
+    assert run(*command, "--json", tmp_path / "f.json", "--report", tmp_path / "r") == 0
+    printed = capsys.readouterr().out
+    for line in ("router", "prompt length", "random", "oracle", "cheapest", "best single", "ECE"):
+        assert line in printed
+    report = json.loads((tmp_path / "f.json").read_text())
+    assert report == json.loads((tmp_path / "r" / "report.json").read_text())
+    assert report["order"]["router"]["apgr"]["low"] > 0.5
+    assert sorted(content(tmp_path / "r")) == ["calibration.png", "cost_quality.png", "report.json"]
+
+
+def test_the_training_table_is_evaluated_on_predictions_that_had_not_seen_it(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predictor = LearnedPredictor.load(trained / "artefact")
+    assert predictor.sample is not None
+    assert predictor.sample.scores is not None
+    assert (
+        run(
+            *("evaluate", trained / "table.jsonl", "--artefact", trained / "artefact"),
+            *("--draws", 5, "--json", tmp_path / "f.json"),
+        )
+        == 0
+    )
+    assert "the artefact's own sample" in capsys.readouterr().out
+    found = json.loads((tmp_path / "f.json").read_text())["predicted_quality"]["small"]["brier"]
+    squares = (predictor.sample.predicted[:, 0] - predictor.sample.scores[:, 0]) ** 2
+    assert found["value"] == pytest.approx(squares.mean(), abs=1e-4)
+
+
+def test_probe_adds_a_model(
+    artefact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write(tmp_path / "t.jsonl", {"new": 0.7}, prompts=60, seed=9)
+    assert run("probe", table, "--artefact", artefact, "--model", "new") == 0
+    assert "now knows small, large, new" in capsys.readouterr().out
+    assert LearnedPredictor.load(artefact).models == ("small", "large", "new")
+    assert run("explain", "give the sum of 1 and 2", "--artefact", artefact) == 0
+    assert "new" in capsys.readouterr().out
+    before = content(artefact)
+    assert run("probe", table, "--artefact", artefact, "--model", "newer") == 2
+    assert run("probe", table, "--artefact", artefact, "--model", "new") == 2
+    assert content(artefact) == before
+
+
+def test_explain_prints_estimates_reason_and_what_moved_them(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompt = "give the proof of 3 and 4"
+    command = ["explain", prompt, "--artefact", trained / "artefact", "--quality", 0.9]
+    assert run(*command) == 0
+    brief = capsys.readouterr().out
+    assert brief.startswith("large: ")
+    small, large = LearnedPredictor.load(trained / "artefact").qualities([prompt])[0]
+    assert f"quality {small:.3f} (" in brief
+    assert f"quality {large:.3f} (" in brief
+    assert run(*command, "--detail") == 0
+    detail = capsys.readouterr().out
+    assert detail.startswith(brief.rstrip())
+    assert f"small: {large - small:.3f}" in detail
+    assert "'proof'" in detail
+
+
+def test_explain_reads_standard_input(
+    trained: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed = []
+    for prompt, given in (("give the sum of 1", ""), ("-", "give the sum of 1")):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given.encode())))
+        assert run("explain", prompt, "--artefact", trained / "artefact") == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
+
+
+@pytest.mark.parametrize("prompt", ["", " \n"])
+def test_explain_refuses_an_empty_prompt(
+    prompt: str, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("explain", prompt, "--artefact", trained / "artefact") == 2
+    assert "empty" in capsys.readouterr().err
+
+
+def test_any_text_can_be_explained(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for prompt in ("\udcff half", "证明这个定理", "🤖" * 500, "a\0b"):
+        assert run("explain", prompt, "--artefact", trained / "artefact", "--detail") == 0
+        assert capsys.readouterr().err == ""
+
+
+def test_an_artefact_that_is_none_is_one_line_on_stderr(
+    artefact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    next(artefact.glob("*.safetensors")).write_bytes(b"garbage")
+    for folder in (tmp_path / "gone", artefact):
+        assert run("explain", "hello", "--artefact", folder) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("router-llm: the artefact")
+        assert len(said.splitlines()) == 1
+
+
+def test_a_reader_that_has_read_enough_is_no_error(trained: Path) -> None:
+    code = "import sys; from shared_core.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "explain", "hello", "--detail", "--artefact"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [*command, str(trained / "artefact")],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_what_is_no_command_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        run("trian")
+    assert left.value.code == 2
+    assert "train" in capsys.readouterr().err
