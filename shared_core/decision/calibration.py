@@ -156,7 +156,8 @@ def _uncalibrated(policy: Policy, why: str, needed: int | None = None) -> Thresh
 def _capital(surplus: Floats, quality: float) -> float:
     """Return what betting on a mean surplus over 0 makes of a capital of 1, at its height.
 
-    If the mean is not over 0, it reaches 1 / ALPHA with a chance of at most ALPHA (Ville's inequality).
+    If the mean is not over 0, it reaches 1 / ALPHA with a chance of at most ALPHA (Ville's
+    inequality).
     """
     if not len(surplus):
         return 1.0

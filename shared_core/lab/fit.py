@@ -7,7 +7,7 @@ In: `Outcomes`. Out: a `LearnedPredictor`, its calibration sample made of cross-
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -174,9 +174,9 @@ def probe(
 def _blended(
     outcomes: Outcomes,
     design: _Design,
-    unseen: dict[str, Floats],
-    final: dict[str, Floats],
-    penalties: dict[str, Floats],
+    unseen: Mapping[str, Floats],
+    final: Mapping[str, Floats],
+    penalties: Mapping[str, Floats],
     mean: Floats,
     seed: int,
 ) -> LearnedPredictor:
