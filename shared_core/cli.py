@@ -19,16 +19,17 @@ import numpy as np
 
 from shared_core.decision.candidates import prepare_candidates
 from shared_core.decision.policy import Policy
-from shared_core.errors import ArtefactError, ConfigurationError, RouterError
+from shared_core.errors import ArtefactError, ConfigurationError, RouterError, TableError
 from shared_core.lab import plots
-from shared_core.lab.fit import fit, probe, sample_of
+from shared_core.lab.fit import fit, probe, sample_of, unseen
 from shared_core.lab.progress import shown
 from shared_core.lab.report import as_text, ladder, make_report
 from shared_core.lab.table import Outcomes, read_table
+from shared_core.prediction.features import fingerprints
 from shared_core.prediction.learned import LearnedPredictor
 from shared_core.router import Router
 from shared_core.tokens import estimate_tokens
-from shared_core.types import CalibrationSample, Candidate, Decision, Prompt, Turn
+from shared_core.types import Candidate, Decision, Prompt, Turn
 
 __all__ = ["main"]
 
@@ -117,13 +118,10 @@ def _train(given: argparse.Namespace) -> None:
 def _calibrate(given: argparse.Namespace) -> None:
     policy = Policy(quality=given.quality, strong_share=given.strong_share)
     predictor, outcomes = LearnedPredictor.load(given.artefact), _read(given)
-    sample = sample_of(predictor, outcomes)
-    if _same(sample, predictor.sample):
-        print("trained or calibrated on these very prompts: left as it is")
-    else:
-        predictor = replace(predictor, sample=sample)
-        predictor.save(given.artefact)
-        print(f"{given.artefact} is calibrated on {len(outcomes.prompts)} prompts")
+    outcomes = _judged(predictor, outcomes)
+    predictor = replace(predictor, sample=sample_of(predictor, outcomes))
+    predictor.save(given.artefact)
+    print(f"{given.artefact} is calibrated on {len(outcomes.prompts)} prompts")
     _say_threshold(predictor, policy)
 
 
@@ -132,10 +130,8 @@ def _evaluate(given: argparse.Namespace) -> None:
         raise ConfigurationError(f"--draws must be 1 or more, not {given.draws}")
     policy = Policy(quality=given.quality)
     predictor, outcomes = LearnedPredictor.load(given.artefact), _read(given)
+    outcomes = _judged(predictor, outcomes)
     sample = sample_of(predictor, outcomes)
-    if predictor.sample is not None and _same(sample, predictor.sample):
-        print("trained or calibrated on these prompts: each is judged by the artefact's own sample")
-        sample = predictor.sample
     with shown("evaluating") as progress:
         report = make_report(
             sample,
@@ -234,15 +230,17 @@ def _say_threshold(predictor: LearnedPredictor, policy: Policy) -> None:
     print(f"Policy({asked}): {'' if found.calibrated else 'not calibrated: '}{found.note}")
 
 
-def _same(sample: CalibrationSample, other: CalibrationSample | None) -> bool:
-    """Say whether two samples are of the same prompts: as long, with the same scores."""
-    if other is None or sample.scores is None or other.scores is None:
-        return False
-    return (
-        sample.names == other.names
-        and np.array_equal(sample.input_tokens, other.input_tokens)
-        and np.allclose(sample.scores, other.scores, atol=1e-6, equal_nan=True)
-    )
+def _judged(predictor: LearnedPredictor, outcomes: Outcomes) -> Outcomes:
+    """Leave out the prompts that tell nothing because they were trained on."""
+    trained_on = int(np.isin(fingerprints(outcomes.prompts), predictor.trained_on).sum())
+    fair = unseen(predictor, outcomes)
+    if not fair.any():
+        raise TableError("all its prompts were trained on: give prompts that training has not seen")
+    if trained_on:
+        left_out = int((~fair).sum())
+        rest = f"; {left_out} of which nobody knows that are left out" if left_out else ""
+        print(f"{trained_on} prompts were trained on: judged by what was predicted before{rest}")
+    return outcomes.subset(fair)
 
 
 def _check_target(folder: Path) -> None:

@@ -309,6 +309,7 @@ class CalibrationSample:
         input_tokens: Of each prompt, n.
         output_tokens: Expected of each answer, n x m; NaN where unknown.
         scores: How good each answer was, 0 to 1, n x m; NaN where nobody knows. None: no scores.
+        prompts: A number for each prompt's text by which it is known again, n.
     """
 
     names: tuple[str, ...]
@@ -316,6 +317,7 @@ class CalibrationSample:
     input_tokens: npt.NDArray[np.floating[Any]]
     output_tokens: npt.NDArray[np.floating[Any]]
     scores: npt.NDArray[np.floating[Any]] | None = None
+    prompts: npt.NDArray[np.integer[Any]] | None = None
 
 
 Constraint = Callable[[Prompt, Candidate, Estimate], "bool | str | None"]

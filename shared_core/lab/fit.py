@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from shared_core.errors import MissingExtraError, TableError
 from shared_core.lab.table import Outcomes
-from shared_core.prediction.features import BUCKETS, MEASURES, Features, features
+from shared_core.prediction.features import BUCKETS, MEASURES, Features, features, fingerprints
 from shared_core.prediction.learned import SLOPE, LearnedPredictor, Weights
 from shared_core.prediction.surface import difficulty, quality_logit, surface_features
 from shared_core.tokens import estimate_tokens
@@ -25,7 +25,7 @@ from shared_core.types import CalibrationSample
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix  # type: ignore[import-untyped]
 
-__all__ = ["fit", "probe", "sample_of"]
+__all__ = ["fit", "probe", "sample_of", "unseen"]
 
 FOLDS: Final = 5
 PENALTIES: Final = {
@@ -104,8 +104,21 @@ def fit(outcomes: Outcomes, *, seed: int = 0, progress: Progress | None = None) 
     return _blended(outcomes, design, unseen, final, penalties, mean, seed)
 
 
+def unseen(predictor: LearnedPredictor, outcomes: Outcomes) -> npt.NDArray[np.bool_]:
+    """Say which prompts the predictor can be judged by, n.
+
+    Those that it was not trained on, and those of which its sample has what was predicted before
+    they were.
+    """
+    known = fingerprints(outcomes.prompts)
+    judged = ~np.isin(known, predictor.trained_on)
+    if predictor.sample is not None and predictor.sample.prompts is not None:
+        judged |= np.isin(known, predictor.sample.prompts)
+    return judged
+
+
 def sample_of(predictor: LearnedPredictor, outcomes: Outcomes) -> CalibrationSample:
-    """Return a calibration sample of prompts that the predictor was not trained on.
+    """Return a calibration sample of prompts by which the predictor can be judged; see `unseen`.
 
     Raises:
         TableError: The table has scores of none of the predictor's models.
@@ -117,13 +130,32 @@ def sample_of(predictor: LearnedPredictor, outcomes: Outcomes) -> CalibrationSam
         )
     columns = [predictor.models.index(name) for name in places]
     scores = outcomes.scores[:, [outcomes.models.index(name) for name in places]]
+    predicted = predictor.qualities(outcomes.prompts)[:, columns]
+    _recall(predicted, predictor.sample, places, fingerprints(outcomes.prompts))
     return _sample(
         outcomes.prompts,
         tuple(places),
-        predictor.qualities(outcomes.prompts)[:, columns],
+        predicted,
         scores,
         predictor.weights.output_tokens[columns],
     )
+
+
+def _recall(
+    predicted: Floats,
+    sample: CalibrationSample | None,
+    models: Sequence[str],
+    known: npt.NDArray[np.int64],
+) -> None:
+    """Put what was predicted before training in the place of what is predicted after it."""
+    if sample is None or sample.prompts is None:
+        return
+    places = {prompt: place for place, prompt in enumerate(sample.prompts.tolist())}
+    pairs = [(row, places[p]) for row, p in enumerate(known.tolist()) if p in places]
+    rows, sources = [row for row, _ in pairs], [source for _, source in pairs]
+    for column, model in enumerate(models):
+        if model in sample.names:
+            predicted[rows, column] = sample.predicted[sources, sample.names.index(model)]
 
 
 def probe(
@@ -161,7 +193,13 @@ def probe(
             "output_tokens": np.append(w.output_tokens, _mean(tokens)),
         }
     )
-    wider_predictor = replace(predictor, models=(*predictor.models, model), weights=wider)
+    seen = fingerprints([outcomes.prompts[row] for row in rows])
+    wider_predictor = replace(
+        predictor,
+        models=(*predictor.models, model),
+        weights=wider,
+        trained_on=np.union1d(predictor.trained_on, seen),
+    )
     inputs = wider_predictor.inputs([outcomes.prompts[row] for row in rows])[:, -1]
     blend, covariance = _map_logistic(
         inputs, column[rows], np.array([0.0, 1.0, 1.0, 1.0]), np.array([2.0, 0.5, 0.5, 0.5])
@@ -236,7 +274,9 @@ def _blended(
         },
     }
     sample = _sample(outcomes.prompts, outcomes.models, predicted, outcomes.scores, tokens)
-    return LearnedPredictor(outcomes.models, weights, sample, card)
+    return LearnedPredictor(
+        outcomes.models, weights, sample, np.unique(fingerprints(outcomes.prompts)), card
+    )
 
 
 def _check(outcomes: Outcomes) -> None:
@@ -357,6 +397,7 @@ def _sample(
         np.array([estimate_tokens(prompt) for prompt in prompts], float),
         np.broadcast_to(tokens, predicted.shape),
         scores,
+        fingerprints(prompts),
     )
 
 

@@ -30,6 +30,7 @@ FORMAT: Final = 1
 
 CARD: Final = "card.json"
 _SAMPLE: Final = "sample."
+_TRAINED_ON: Final = "trained_on"
 Array = npt.NDArray[np.floating[Any]]
 
 
@@ -37,6 +38,7 @@ def write_artefact(
     folder: Path,
     models: tuple[str, ...],
     arrays: Mapping[str, Array],
+    trained_on: npt.NDArray[np.int64],
     sample: CalibrationSample | None,
     card: Mapping[str, Any],
 ) -> None:
@@ -45,13 +47,14 @@ def write_artefact(
     Raises:
         OSError: The folder cannot be written; what was there is unchanged.
     """
-    tensors = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    tensors: dict[str, npt.NDArray[Any]] = {_TRAINED_ON: np.ascontiguousarray(trained_on)}
+    tensors |= {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     names: tuple[str, ...] = ()
     if sample is not None:
         names = sample.names
         parts = {name: value for name, value in vars(sample).items() if name != "names"}
         tensors |= {
-            _SAMPLE + k: np.ascontiguousarray(v, np.float32)
+            _SAMPLE + k: np.ascontiguousarray(v, np.int64 if k == "prompts" else np.float32)
             for k, v in parts.items()
             if v is not None
         }
@@ -77,8 +80,14 @@ def write_artefact(
 
 def read_artefact(
     folder: Path,
-) -> tuple[tuple[str, ...], dict[str, Array], CalibrationSample | None, dict[str, Any]]:
-    """Read an artefact: models, arrays, calibration sample, card.
+) -> tuple[
+    tuple[str, ...],
+    dict[str, Array],
+    npt.NDArray[np.int64],
+    CalibrationSample | None,
+    dict[str, Any],
+]:
+    """Read an artefact: models, arrays, prompts trained on, calibration sample, card.
 
     Raises:
         ArtefactError: It is missing, corrupt, of another format, or of a wrong shape.
@@ -94,13 +103,13 @@ def read_artefact(
         if hashlib.sha256(blob).hexdigest() != content["sha256"]:
             raise ArtefactError(folder, "has weights that are not those its card names: corrupt")
         tensors = safetensors.numpy.load(blob)
-        about = dict(content["about"])
+        about, trained_on = dict(content["about"]), tensors.pop(_TRAINED_ON)
     except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise ArtefactError(folder, f"cannot be read ({type(error).__name__}: {error})") from error
     stored = {n.removeprefix(_SAMPLE): tensors.pop(n) for n in list(tensors) if _SAMPLE in n}
     _check(folder, tensors, len(models))
     sample = CalibrationSample(names, **stored) if names else None
-    return models, tensors, sample, about
+    return models, tensors, trained_on, sample, about
 
 
 def _check(folder: Path, tensors: Mapping[str, Array], m: int) -> None:

@@ -8,10 +8,12 @@ its single characters and their pairs.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -19,7 +21,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BUCKETS", "MEASURES", "Features", "bucket", "features", "terms"]
+__all__ = ["BUCKETS", "MEASURES", "Features", "bucket", "features", "fingerprints", "terms"]
 
 BUCKETS: Final = 1 << 15
 """Hash buckets for terms. 2^17 ordered held-out prompts no better (docs/decisions/011)."""
@@ -77,6 +79,13 @@ def terms(text: str) -> Counter[str]:
 def bucket(term: str) -> int:
     """Return the hash bucket of a term, the same on every machine."""
     return zlib.crc32(term.encode("utf-8", "surrogatepass")) % BUCKETS
+
+
+def fingerprints(texts: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return a number for each text by which it is known again, without the text: n."""
+    raw = (text.encode("utf-8", "surrogatepass") for text in texts)
+    digests = b"".join([hashlib.blake2b(text, digest_size=8).digest() for text in raw])
+    return np.frombuffer(digests, "<i8").astype(np.int64)
 
 
 def _terms(tokens: list[str]) -> Counter[str]:

@@ -82,6 +82,10 @@ class Weights:
     output_tokens: Floats
 
 
+def _nothing() -> npt.NDArray[np.int64]:
+    return np.zeros(0, np.int64)
+
+
 @dataclass(frozen=True, eq=False)
 class LearnedPredictor:
     """Predicts quality with an interval (95 %) and output tokens, for N models.
@@ -91,6 +95,8 @@ class LearnedPredictor:
         weights: What it has learned.
         sample: Predictions for prompts not trained on, and their scores: makes a policy's
             promise a threshold.
+        trained_on: `fingerprints` of the prompts it has learned from, so that nobody judges it by
+            them.
         card: Where it comes from: plain JSON.
         name: What decisions call it.
         inline_chars: Most characters of a prompt that is predicted on an event loop.
@@ -99,6 +105,7 @@ class LearnedPredictor:
     models: tuple[str, ...]
     weights: Weights = field(repr=False)
     sample: CalibrationSample | None = field(default=None, repr=False)
+    trained_on: npt.NDArray[np.int64] = field(default_factory=_nothing, repr=False)
     card: Mapping[str, Any] = field(default_factory=dict, repr=False)
     name: str = "learned"
     inline_chars: int = 8_000
@@ -150,7 +157,9 @@ class LearnedPredictor:
 
     def save(self, folder: str | Path) -> None:
         """Write a folder with a JSON card and the weights; see `write_artefact`."""
-        write_artefact(Path(folder), self.models, vars(self.weights), self.sample, self.card)
+        write_artefact(
+            Path(folder), self.models, vars(self.weights), self.trained_on, self.sample, self.card
+        )
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -159,8 +168,8 @@ class LearnedPredictor:
         Raises:
             ArtefactError: It is missing, corrupt, of another format, or of a wrong shape.
         """
-        models, arrays, sample, card = read_artefact(Path(folder))
-        return cls(models, Weights(**arrays), sample, card)
+        models, arrays, trained_on, sample, card = read_artefact(Path(folder))
+        return cls(models, Weights(**arrays), sample, trained_on, card)
 
     def _measures(self, seen: Features) -> Floats:
         w = self.weights

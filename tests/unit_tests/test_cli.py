@@ -197,8 +197,31 @@ def test_calibrating_on_the_training_table_changes_nothing(
 ) -> None:
     before = content(artefact)
     assert run("calibrate", trained / "table.jsonl", "--artefact", artefact) == 0
-    assert "left as it is" in capsys.readouterr().out
+    assert "judged by what was predicted before\n" in capsys.readouterr().out
     assert content(artefact) == before
+
+
+def test_prompts_that_were_trained_on_calibrate_by_what_was_predicted_before(
+    trained: Path, artefact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = LearnedPredictor.load(artefact).sample
+    assert old is not None
+    both = (trained / "table.jsonl").read_text()
+    new = write(tmp_path / "new.jsonl", MODELS, prompts=80, seed=5)
+    (tmp_path / "both.jsonl").write_text(f"{both}\n{new.read_text()}")
+    assert run("calibrate", tmp_path / "both.jsonl", "--artefact", artefact) == 0
+    mixed = LearnedPredictor.load(artefact)
+    assert mixed.sample is not None
+    np.testing.assert_array_equal(mixed.sample.predicted[:120], old.predicted)
+    np.testing.assert_allclose(
+        mixed.sample.predicted[120:], mixed.qualities(prompts_of(new)), atol=1e-6
+    )
+    # From here on nobody knows what was predicted for the prompts trained on before they were.
+    assert run("calibrate", new, "--artefact", artefact) == 0
+    assert run("evaluate", trained / "table.jsonl", "--artefact", artefact) == 2
+    assert "give prompts that training has not seen" in capsys.readouterr().err
+    assert run("evaluate", tmp_path / "both.jsonl", "--artefact", artefact, "--draws", 5) == 0
+    assert "120 of which nobody knows that are left out" in capsys.readouterr().out
 
 
 def test_a_share_may_be_asked_for(
@@ -238,7 +261,10 @@ def test_the_training_table_is_evaluated_on_predictions_that_had_not_seen_it(
         )
         == 0
     )
-    assert "the artefact's own sample" in capsys.readouterr().out
+    assert (
+        "120 prompts were trained on: judged by what was predicted before"
+        in capsys.readouterr().out
+    )
     found = json.loads((tmp_path / "f.json").read_text())["predicted_quality"]["small"]["brier"]
     squares = (predictor.sample.predicted[:, 0] - predictor.sample.scores[:, 0]) ** 2
     assert found["value"] == pytest.approx(squares.mean(), abs=1e-4)
