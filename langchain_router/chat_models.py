@@ -119,20 +119,27 @@ class ChatRouter(Steered, BaseChatModel):
     # --- deciding ---
 
     def explain(
-        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        detail: bool = False,
+        **kwargs: Any,
     ) -> Decision:
         """Return the decision that a call with this input would make; no model is called.
 
         Args:
             input: As for `invoke`.
             config: As for `invoke`.
+            detail: Also say what moved the estimates, and what would have changed the choice.
             **kwargs: As for `invoke`: tools, `model=`, and so on.
 
         Raises:
             NoCandidateError: No candidate may answer.
         """
         request = self._request(input, own_config(self, config), None, kwargs)
-        return self._router.decide(request.prompt, request.force)
+        decide = self._router.explain if detail else self._router.decide
+        return decide(request.prompt, request.force)
 
     # --- calling ---
 

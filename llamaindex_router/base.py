@@ -119,11 +119,18 @@ class RouterLLM(Steered, FunctionCallingLLM):
 
     # --- deciding ---
 
-    def explain(self, input: str | ChatMessage | Sequence[ChatMessage], **kwargs: Any) -> Decision:
+    def explain(
+        self,
+        input: str | ChatMessage | Sequence[ChatMessage],
+        *,
+        detail: bool = False,
+        **kwargs: Any,
+    ) -> Decision:
         """Return the decision that a call with this input would make; no model is called.
 
         Args:
             input: A prompt, a message, or messages.
+            detail: Also say what moved the estimates, and what would have changed the choice.
             **kwargs: `model=` to force a candidate; `tools`, `tool_required` as for
                 `chat_with_tools`.
 
@@ -134,7 +141,8 @@ class RouterLLM(Steered, FunctionCallingLLM):
         history = [messages] if isinstance(messages, ChatMessage) else list(messages)
         tools = kwargs.pop("tools", ())
         request = self._tools_request(tools, None, history, kwargs)
-        return self._router.decide(request.prompt, request.force)
+        decide = self._router.explain if detail else self._router.decide
+        return decide(request.prompt, request.force)
 
     # --- chat and completion ---
 

@@ -10,7 +10,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,15 +25,15 @@ from shared_core.lab.fit import fit, probe, sample_of, unseen
 from shared_core.lab.progress import shown
 from shared_core.lab.report import as_text, ladder, make_report
 from shared_core.lab.table import Outcomes, read_table
+from shared_core.prediction.fallback import FallbackPredictor
 from shared_core.prediction.features import fingerprints
 from shared_core.prediction.learned import LearnedPredictor
 from shared_core.router import Router
 from shared_core.tokens import estimate_tokens
-from shared_core.types import Candidate, Decision, Prompt, Turn
+from shared_core.types import Candidate, Prompt, Turn
 
 __all__ = ["main"]
 
-_MOVED = 8  # terms and measures that `explain --detail` prints per candidate
 _INTERRUPTED = 130  # what shells use: 128 + SIGINT
 
 
@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
             added.add_argument("--seed", type=int, default=0, help="of every random draw")
         if name != "train":
             added.add_argument(
-                "--artefact", type=Path, required=True, help="folder of the artefact"
+                "--artefact", type=Path, required=table, help="folder of the artefact"
             )
         return added
 
@@ -100,6 +100,14 @@ def _parser() -> argparse.ArgumentParser:
     probing.add_argument("--model", required=True, help="its name in the table")
     explain = command("explain", _explain, "Say which model would answer, and why.", table=False)
     explain.add_argument("prompt", help="the prompt; - reads standard input")
+    explain.add_argument(
+        "--candidate",
+        action="append",
+        default=[],
+        metavar="NAME[=IN,OUT]",
+        help="who may answer, weakest first, and its price in USD per million tokens "
+        "(default: every model of the artefact)",
+    )
     explain.add_argument("--quality", type=float, help="share of the best model's quality to keep")
     explain.add_argument("--detail", action="store_true", help="also say what moved the estimates")
     return parser
@@ -165,41 +173,34 @@ def _probe(given: argparse.Namespace) -> None:
 
 def _explain(given: argparse.Namespace) -> None:
     policy = Policy(quality=given.quality)
-    predictor = LearnedPredictor.load(given.artefact)
     text = given.prompt
     if text == "-":
         text = sys.stdin.buffer.read().decode("utf-8", "replace")
     if not text.strip():
         raise ConfigurationError("the prompt is empty")
-    router = Router(_candidates(predictor), policy, predictor)
-    decision = router.decide(Prompt((Turn("user", text),), tokens=estimate_tokens(text)))
-    print("\n".join(_explanation(decision)))
-    if given.detail:
-        print("\n".join(_detail(decision, predictor, text)))
+    learned = None if given.artefact is None else LearnedPredictor.load(given.artefact)
+    if given.candidate:
+        candidates = _asked(given.candidate)
+    elif learned:
+        candidates = _candidates(learned)
+    else:
+        raise ConfigurationError("give --artefact, or each --candidate, weakest first")
+    router = Router(candidates, policy, learned or FallbackPredictor())
+    decide = router.explain if given.detail else router.decide
+    print(decide(Prompt((Turn("user", text),), tokens=estimate_tokens(text))))
 
 
-def _explanation(decision: Decision) -> Iterable[str]:
-    yield f"{decision.candidate}: {decision.reason}"
-    yield f"calibrated: {'yes' if decision.calibrated else 'no'} ({decision.calibration})"
-    width = max(len(estimate.candidate) for estimate in decision.estimates)
-    for e in decision.estimates:
-        tokens = "" if e.output_tokens is None else f", about {e.output_tokens} output tokens"
-        low, high = e.quality_low, e.quality_high
-        yield f"  {e.candidate:<{width}}  quality {e.quality:.3f} ({low:.3f} to {high:.3f}){tokens}"
-    for refusal in decision.refusals:
-        yield f"  {refusal.candidate} is refused: {refusal.reason}"
-
-
-def _detail(decision: Decision, predictor: LearnedPredictor, text: str) -> Iterable[str]:
-    best = max(estimate.quality for estimate in decision.estimates)
-    yield f"Eligible from which δ on (now it is {decision.delta:.3f}):"
-    for estimate in decision.estimates:
-        yield f"  {estimate.candidate}: {best - estimate.quality:.3f}"
-    for estimate in decision.estimates:
-        yield f"What moved {estimate.candidate} (log odds):"
-        for name, moved in predictor.contributions(text, estimate.candidate)[:_MOVED]:
-            if moved:
-                yield f"  {moved:+.3f}  {name}"
+def _asked(texts: Sequence[str]) -> tuple[Candidate, ...]:
+    """Make candidates of NAME or NAME=IN,OUT."""
+    made = []
+    for text in texts:
+        name, equals, price = text.partition("=")
+        try:
+            asked, answered = map(float, price.split(",")) if equals else (0.0, 0.0)
+        except ValueError:
+            raise ConfigurationError(f"--candidate {text}: write NAME=IN,OUT in USD") from None
+        made.append(Candidate(name, None, price=(asked, answered) if equals else None))
+    return prepare_candidates(made, lambda candidate: (None, {}))
 
 
 def _read(given: argparse.Namespace) -> Outcomes:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -20,6 +20,7 @@ from shared_core.accounting.rates import with_rates
 from shared_core.accounting.record import make_entry
 from shared_core.decision.capabilities import missing_capability
 from shared_core.decision.constraints import broken_constraint, time_limit
+from shared_core.decision.flips import flips
 from shared_core.decision.policy import Contender, Policy, Threshold
 from shared_core.errors import (
     ConfigurationError,
@@ -36,7 +37,16 @@ from shared_core.prediction.base import Predictor
 from shared_core.prediction.fallback import FallbackPredictor
 from shared_core.strategies.base import Strategy
 from shared_core.strategies.single import Single
-from shared_core.types import Answer, Candidate, Constraint, Decision, Estimate, Prompt, Refusal
+from shared_core.types import (
+    Answer,
+    Candidate,
+    Constraint,
+    Decision,
+    Detail,
+    Estimate,
+    Prompt,
+    Refusal,
+)
 
 __all__ = ["Router"]
 
@@ -144,6 +154,24 @@ class Router:
             delta=self.threshold.delta,
             calibration=self.threshold.note,
         )
+
+    def explain(self, prompt: Prompt, force: str | None = None) -> Decision:
+        """Decide, and say what moved the estimates and what would have changed the choice.
+
+        Raises:
+            Exception: As `decide`.
+        """
+        decision = self.decide(prompt, force)
+        everyone = list(zip(self.candidates, decision.estimates, strict=True))
+        refused = {refusal.candidate for refusal in self._refusals(prompt, everyone)}
+        allowed = [c for c in everyone if c[0].name not in refused]
+        would = flips(self.policy, allowed, self.threshold.delta)
+        first = self.policy.order(allowed, self.threshold.delta)[0][0][0].name
+        if first != decision.candidate:
+            would = (f"{first} would answer by the policy alone", *would)
+        moved = getattr(self.predictor, "contributions", None)
+        parts = {c.name: tuple(moved(prompt, c)) for c in self.candidates} if moved else {}
+        return replace(decision, detail=Detail(parts, would))
 
     async def adecide(self, prompt: Prompt, force: str | None = None) -> Decision:
         """Do the same without blocking: a prompt too long to predict inline goes to a thread."""

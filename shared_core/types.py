@@ -31,6 +31,7 @@ __all__ = [
     "Candidate",
     "Constraint",
     "Decision",
+    "Detail",
     "Entry",
     "Estimate",
     "Modality",
@@ -320,6 +321,18 @@ class CalibrationSample:
     prompts: npt.NDArray[np.integer[Any]] | None = None
 
 
+def _line(estimate: Estimate) -> str:
+    low, high = estimate.quality_low, estimate.quality_high
+    parts = [f"  {estimate.candidate}: quality {estimate.quality:.2f} ({low:.2f} to {high:.2f})"]
+    if estimate.output_tokens is not None:
+        parts.append(f"about {estimate.output_tokens} output tokens")
+    if estimate.cost_usd is not None:
+        parts.append(f"{estimate.cost_usd:.2g} USD")
+    if estimate.energy_wh is not None:
+        parts.append(f"{estimate.energy_wh:.2g} Wh")
+    return ", ".join(parts)
+
+
 Constraint = Callable[[Prompt, Candidate, Estimate], "bool | str | None"]
 """A hard limit: returns None or True to allow, False or a reason (a string) to refuse."""
 
@@ -333,8 +346,30 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Detail:
+    """What lies behind a decision.
+
+    Attributes:
+        moved: What moved the predicted quality of each candidate: (measure or term, log odds), the
+            largest first; empty where the predictor does not say.
+        flips: What would have made others answer, a sentence each.
+    """
+
+    moved: Mapping[str, tuple[tuple[str, float], ...]]
+    flips: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Say it in lines of text."""
+        lines = list(self.flips)
+        for candidate, parts in self.moved.items():
+            lines.append(f"what moved {candidate}, in log odds:")
+            lines += [f"  {moved:+.2f}  {name}" for name, moved in parts]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
-    """Who answers, and why.
+    """Who answers, and why; `print` it to read it.
 
     Attributes:
         id: Names this decision in records.
@@ -348,6 +383,7 @@ class Decision:
         predictor: Name of the predictor that made the estimates.
         delta: How far under the best predicted quality a candidate may be, 0 to 1.
         calibration: Where that comes from, in words and numbers.
+        detail: What lies behind it, where that was asked for.
     """
 
     id: str
@@ -361,6 +397,17 @@ class Decision:
     predictor: str = ""
     delta: float = 0.0
     calibration: str = ""
+    detail: Detail | None = None
+
+    def __str__(self) -> str:
+        """Say it in lines of text."""
+        lines = [
+            f"{self.candidate}: {self.reason}",
+            f"calibrated: {'yes' if self.calibrated else 'no'} ({self.calibration})",
+            *map(_line, self.estimates),
+            *(f"  {refusal.candidate} is refused: {refusal.reason}" for refusal in self.refusals),
+        ]
+        return "\n".join(lines if self.detail is None else [*lines, str(self.detail)])
 
 
 @dataclass(frozen=True, slots=True)

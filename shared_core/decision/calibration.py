@@ -61,8 +61,7 @@ def threshold(
     columns = [sample.names.index(c.name) for c in candidates]
     predicted = np.asarray(sample.predicted, float)[:, columns]
     objective = _objectives(policy, candidates, sample, columns)
-    gaps = predicted.max(axis=1, keepdims=True) - predicted
-    levels = np.unique(np.concatenate([[0.0], np.quantile(gaps, np.linspace(0, 1, _LEVELS))]))
+    levels = _levels(predicted)
     if policy.quality is None:
         return _by_share(policy, candidates, predicted, objective, levels)
     if sample.scores is None:
@@ -104,6 +103,14 @@ def routed(
     return np.asarray(chosen, np.int64)
 
 
+def _levels(predicted: Floats) -> Floats:
+    """Return the δ to try: as many prompts change hands between one and the next."""
+    if not len(predicted):
+        return np.zeros(1)
+    gaps = predicted.max(axis=1, keepdims=True) - predicted
+    return np.unique(np.concatenate([[0.0], np.quantile(gaps, np.linspace(0, 1, _LEVELS))]))
+
+
 def _by_quality(
     policy: Policy,
     candidates: Sequence[Candidate],
@@ -137,6 +144,8 @@ def _by_share(
     levels: Floats,
 ) -> Threshold:
     """Return the smallest δ at which the share leaves the cheapest; at 1 all are eligible."""
+    if not len(predicted):
+        raise NotCalibratedError(f"policy: strong_share={policy.strong_share}: no prompts")
     cheapest = routed(policy, candidates, predicted, objective, 1.0)
     for delta in (*levels, 1.0):
         chosen = routed(policy, candidates, predicted, objective, float(delta))

@@ -125,14 +125,14 @@ class Policy:
     def _preferred(self, eligible: Sequence[Contender]) -> Contender:
         if self.prefer_local:
             eligible = [c for c in eligible if c[0].local] or eligible
-        chosen, lowest = eligible[0], self._objective(eligible[0][1])
+        chosen, lowest = eligible[0], self.objective(eligible[0][1])
         for contender in eligible[1:]:
-            objective = self._objective(contender[1])
+            objective = self.objective(contender[1])
             if objective is not None and lowest is not None and objective < lowest:
                 chosen, lowest = contender, objective
         return chosen
 
-    def _objective(self, estimate: Estimate) -> float | None:
+    def objective(self, estimate: Estimate) -> float | None:
         """Return cost + energy x usd_per_kwh + seconds x usd_per_second in USD, None if unknown."""
         total = estimate.cost_usd
         energy, seconds = estimate.energy_wh, estimate.latency_s
@@ -159,7 +159,7 @@ class Policy:
         within = f"of the {len(eligible)} within {delta:.2f} of the best {quality} ({best[0].name})"
         if self.prefer_local and chosen[0].local:
             return f"{name} runs locally and is one {within}"
-        objective = self._objective(chosen[1])
+        objective = self.objective(chosen[1])
         if objective is None:
             return f"{name} is the weakest {within}; not every price is known"
         return f"{name} has the lowest estimated cost, {objective:.2g} USD, {within}"

@@ -11,7 +11,11 @@ __all__ = ["Predictor"]
 
 
 class Predictor(Protocol):
-    """Predicts, before any model is called, how well each candidate would answer."""
+    """Predicts, before any model is called, how well each candidate would answer.
+
+    It may also have `contributions(prompt, candidate)`, which returns what moved that candidate's
+    quality as pairs of a name and log odds, the largest first: `explain(..., detail=True)` asks it.
+    """
 
     @property
     def name(self) -> str:

@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shared_core.prediction.surface import OUTPUT_TOKENS, difficulty, quality, surface_features
+from shared_core.prediction.surface import (
+    OUTPUT_TOKENS,
+    contributions,
+    difficulty,
+    quality,
+    surface_features,
+)
 from shared_core.types import Candidate, Estimate, Prompt
 
 __all__ = ["FallbackPredictor"]
@@ -36,3 +42,8 @@ class FallbackPredictor:
             Estimate(c.name, *quality(hardness, c.strength or 0.0), output_tokens=OUTPUT_TOKENS)
             for c in candidates
         ]
+
+    def contributions(self, prompt: Prompt, candidate: Candidate) -> list[tuple[str, float]]:
+        """Return what lowers the odds of a good answer: (feature, log odds), largest first."""
+        strength = candidate.strength or 0.0
+        return contributions(surface_features(prompt.text), strength)

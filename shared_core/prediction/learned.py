@@ -24,7 +24,6 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from shared_core.errors import UnknownCandidateError
 from shared_core.prediction.artefact import read_artefact, write_artefact
 from shared_core.prediction.features import MEASURES, Features, bucket, features, terms
 from shared_core.prediction.surface import (
@@ -33,6 +32,7 @@ from shared_core.prediction.surface import (
     quality_logit,
     surface_features,
 )
+from shared_core.prediction.surface import contributions as surface_contributions
 from shared_core.types import CalibrationSample, Candidate, Estimate, Prompt
 
 __all__ = ["LearnedPredictor", "Weights"]
@@ -43,6 +43,7 @@ SLOPE: Final = 4.0
 """Log odds per unit of probability at one half: puts a regression of scores among log odds."""
 
 _CLIP: Final = 4.0  # standard deviations: one odd measure must not decide
+_MOST: Final = 8  # parts of an estimate that are worth reading
 _TWO_SIDED: Final = 1.96  # 95 % of a normal distribution lies within
 
 
@@ -113,7 +114,7 @@ class LearnedPredictor:
     def predict(self, prompt: Prompt, candidates: Sequence[Candidate]) -> Sequence[Estimate]:
         """See `Predictor.predict`."""
         text = prompt.text
-        hardness = difficulty(surface_features(text))
+        hardness = _hardness(text)
         inputs = self._inputs(features(text), hardness)
         logits, spreads = self._logits(*inputs)
         places = {name: place for place, name in enumerate(self.models)}
@@ -130,30 +131,27 @@ class LearnedPredictor:
 
     def inputs(self, texts: Sequence[str]) -> Floats:
         """Return what is blended, texts x models x 4: 1, measures, terms, fallback."""
-        rows = [self._inputs(features(t), difficulty(surface_features(t)))[0] for t in texts]
+        rows = [self._inputs(features(t), _hardness(t))[0] for t in texts]
         return np.array(rows).reshape(len(texts), len(self.models), 4)
 
-    def contributions(self, text: str, model: str) -> list[tuple[str, float]]:
-        """Return what moved a model's estimate: (measure or term, log odds), largest first.
-
-        Raises:
-            UnknownCandidateError: Nothing was learned about that model.
-        """
-        if model not in self.models:
-            raise UnknownCandidateError(model, self.models)
-        place, w, seen = self.models.index(model), self.weights, features(text)
-        _, by_measure, by_term, by_fallback = w.blend[place]
+    def contributions(self, prompt: Prompt, candidate: Candidate) -> list[tuple[str, float]]:
+        """Return what moved a candidate's estimate: (measure or term, log odds), largest first."""
+        text, w = prompt.text, self.weights
+        opinion = surface_contributions(surface_features(text), candidate.strength or 0.0)
+        if candidate.name not in self.models:
+            logits, _ = self._logits(*self._inputs(features(text), _hardness(text)))
+            shift = float((logits - w.usual).mean())
+            return _largest({**dict(opinion), "what known models find harder or easier": shift})
+        place, seen = self.models.index(candidate.name), features(text)
+        _, by_measure, by_term, by_fallback = w.blend[place].tolist()
         measures = SLOPE * by_measure * self._measures(seen) * w.by_measure[:, place]
-        values = dict(zip(seen.buckets.tolist(), self._terms(seen), strict=True))
         parts = dict(zip(MEASURES, measures.tolist(), strict=True))
+        values = dict(zip(seen.buckets.tolist(), self._terms(seen).tolist(), strict=True))
         for term in terms(text):  # terms that share a bucket share its weight
             at = bucket(term)
-            parts[repr(term)] = float(SLOPE * by_term * values[at] * w.by_term[at, place])
-        hardness = difficulty(surface_features(text))
-        opinion = quality_logit(hardness, float(w.strengths[place]))
-        easy = quality_logit(0.0, float(w.strengths[place]))
-        parts["fallback's difficulty"] = float(by_fallback * (opinion - easy))
-        return sorted(parts.items(), key=lambda part: -abs(part[1]))
+            parts[repr(term)] = SLOPE * by_term * values[at] * float(w.by_term[at, place])
+        opinion = surface_contributions(surface_features(text), float(w.strengths[place]))
+        return _largest(parts | {f"fallback: {name}": by_fallback * x for name, x in opinion})
 
     def save(self, folder: str | Path) -> None:
         """Write a folder with a JSON card and the weights; see `write_artefact`."""
@@ -227,6 +225,15 @@ def _estimate(name: str, logit: float, spread: float, tokens: float) -> Estimate
         quality_high=_probability(logit + _TWO_SIDED * spread),
         output_tokens=None if math.isnan(tokens) else round(tokens),
     )
+
+
+def _hardness(text: str) -> float:
+    return difficulty(surface_features(text))
+
+
+def _largest(parts: Mapping[str, float]) -> list[tuple[str, float]]:
+    moved = [(name, value) for name, value in parts.items() if value]
+    return sorted(moved, key=lambda part: -abs(part[1]))[:_MOST]
 
 
 def _probability(logit: float) -> float:

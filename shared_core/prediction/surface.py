@@ -111,6 +111,16 @@ def quality_logit(hardness: float, strength: float) -> float:
     return QUALITY_EASY - QUALITY_SLOPE * math.pow(hardness, QUALITY_BEND) * (1.0 - strength)
 
 
+def contributions(features: Mapping[str, float], strength: float) -> list[tuple[str, float]]:
+    """Share what difficulty takes off the log odds out among the features, largest first."""
+    hardness = difficulty(features)
+    drop = quality_logit(hardness, strength) - quality_logit(0.0, strength)
+    shares = {name: weight * features[name] for name, weight in DIFFICULTY_WEIGHTS.items()}
+    whole = sum(shares.values()) or 1.0
+    parts = [(name, drop * share / whole) for name, share in shares.items() if share]
+    return sorted(parts, key=lambda part: part[1])
+
+
 def _sigmoid(logit: float) -> float:
     return 1.0 / (1.0 + math.exp(-logit))
 

@@ -294,13 +294,47 @@ def test_explain_prints_estimates_reason_and_what_moved_them(
     brief = capsys.readouterr().out
     assert brief.startswith("large: ")
     small, large = LearnedPredictor.load(trained / "artefact").qualities([prompt])[0]
-    assert f"quality {small:.3f} (" in brief
-    assert f"quality {large:.3f} (" in brief
+    assert f"small: quality {small:.2f} (" in brief
+    assert f"large: quality {large:.2f} (" in brief
     assert run(*command, "--detail") == 0
     detail = capsys.readouterr().out
     assert detail.startswith(brief.rstrip())
-    assert f"small: {large - small:.3f}" in detail
+    assert f"small would answer with a δ of {large - small:.3f} or more" in detail
     assert "'proof'" in detail
+
+
+def test_explain_takes_candidates_with_prices_and_needs_no_artefact(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["explain", "Hello", "--candidate", "little=1,2", "--candidate", "big=2,4"]
+    assert run(*asked) == 0
+    alone = capsys.readouterr().out
+    assert alone.startswith("little: little has the lowest estimated cost, 0.0004 USD")
+    # Models that the artefact knows are told by their names, others by their place.
+    assert run(*asked, "--candidate", "large", "--artefact", trained / "artefact") == 0
+    known = capsys.readouterr().out
+    [large] = [line for line in known.splitlines() if line.startswith("  large")]
+    assert (
+        f"quality {LearnedPredictor.load(trained / 'artefact').qualities(['Hello'])[0, 1]:.2f}"
+        in large
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ([], "give --artefact, or each --candidate"),
+        (["--candidate", "a=1"], "--candidate a=1: write NAME=IN,OUT"),
+        (["--candidate", "a=1,2,3"], "--candidate a=1,2,3: write NAME=IN,OUT"),
+        (["--candidate", "a=-1,2"], "price"),
+        (["--candidate", "a", "--candidate", "a"], "two candidates are named 'a'"),
+    ],
+)
+def test_explain_says_what_is_wrong_with_its_candidates(
+    given: list[str], fault: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("explain", "Hello", *given) == 2
+    assert fault in capsys.readouterr().err
 
 
 def test_explain_reads_standard_input(

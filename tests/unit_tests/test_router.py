@@ -214,3 +214,49 @@ def test_the_four_forms_give_the_same_answer() -> None:
     for answer in (streamed, awaited, astreamed):
         assert answer.reply.native == "xy"
         assert answer.entry.as_dict() == whole.entry.as_dict()
+
+
+def test_explain_says_what_would_have_changed_the_choice_and_what_moved_it() -> None:
+    told = router(candidate("a"), candidate("b"), candidate("c")).explain(prompt())
+    assert told.candidate == "b"
+    assert told.detail is not None
+    assert told.detail.flips == (
+        "a would answer with a δ of 0.420 or more (it is 0.050)",
+        "c would answer with a δ under 0.020 (it is 0.050)",
+    )
+    assert told.detail.moved == {}  # this predictor does not say
+    assert "c would answer" in str(told)
+
+
+def test_explain_of_a_forced_candidate_names_who_would_have_answered() -> None:
+    told = router().explain(prompt(), force="a")
+    assert told.detail is not None
+    assert told.detail.flips[0] == "b would answer by the policy alone"
+
+
+def test_explain_leaves_refused_candidates_out_of_what_might_have_been() -> None:
+    blind = candidate("b", capabilities={"tool_calling": False})
+    told = router(candidate("a"), blind).explain(prompt(tools=({"type": "function"},)))
+    assert told.detail is not None
+    assert told.detail.flips == ()
+    assert "  b is refused: cannot call tools (1 bound)" in str(told).splitlines()
+
+
+def test_the_fallback_says_what_moved_its_estimates() -> None:
+    prepared = prepare_candidates([candidate("a"), candidate("b")], lambda c: (c.model, {}))
+    hard = prompt("Prove 3 + 4 = 7 from the axioms of Peano, in 12 steps, and count them.")
+    told = Router(prepared).explain(hard)
+    assert told.detail is not None
+    for estimate in told.estimates:
+        parts = dict(told.detail.moved[estimate.candidate])
+        assert set(parts) == {"length", "numbers", "symbols"}
+        logit = math.log(estimate.quality / (1 - estimate.quality))
+        assert 1.0 + sum(parts.values()) == pytest.approx(logit)
+
+
+def test_a_decision_reads_as_text() -> None:
+    lines = str(router(candidate("a", price=(1, 2)), candidate("b")).decide(prompt())).splitlines()
+    assert lines[0].startswith("b: no other candidate is within 0.05")
+    assert lines[1] == "calibrated: no (nothing has been calibrated)"
+    assert lines[2] == ("  a: quality 0.50 (0.50 to 0.50), about 100 output tokens, 0.00021 USD")
+    assert len(lines) == 4

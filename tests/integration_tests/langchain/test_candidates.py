@@ -215,6 +215,10 @@ def test_explain_calls_nobody_and_with_policy_shares_everything_else() -> None:
     assert llm.explain("Hello").candidate == "small"
     assert strict.explain("Hello").candidate == "large"
     assert llm.explain("Hello", model="large").reason == "large was asked for by name"
+    detail = llm.explain("Hello", detail=True).detail
+    assert detail is not None
+    assert "large would answer" in detail.flips[0]
+    assert set(detail.moved) == {"small", "large"}
     assert small.calls == large.calls == []
     assert strict.invoke("Hello").response_metadata["router"]["candidate"] == "large"
     assert llm.policy == Policy()

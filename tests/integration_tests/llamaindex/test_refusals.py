@@ -91,6 +91,9 @@ def test_explain_and_with_policy() -> None:
     assert llm.explain(QUESTION).candidate == "small"
     assert strict.explain([ChatMessage(content=QUESTION)]).candidate == "large"
     assert llm.explain(QUESTION, model="large").reason == "large was asked for by name"
+    detail = llm.explain(QUESTION, detail=True).detail
+    assert detail is not None
+    assert "large would answer" in detail.flips[0]
     assert small.calls == large.calls == []
     assert strict.complete(QUESTION).additional_kwargs["router"]["candidate"] == "large"
     with pytest.raises(NoCandidateError, match="run locally"):
