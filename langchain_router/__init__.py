@@ -27,12 +27,14 @@ except ImportError as error:
 if TYPE_CHECKING:
     from langchain_router.chat_models import ChatRouter
     from langchain_router.middleware import ChatRouterMiddleware
+    from shared_core import LearnedPredictor
 
 __all__ = [
     "Candidate",
     "ChatRouter",
     "ChatRouterMiddleware",
     "Cooldown",
+    "LearnedPredictor",
     "Policy",
     "Single",
     "call_scope",
@@ -45,6 +47,7 @@ __all__ = [
 _LAZY = {
     "ChatRouter": "langchain_router.chat_models",
     "ChatRouterMiddleware": "langchain_router.middleware",
+    "LearnedPredictor": "shared_core.prediction.learned",
 }
 
 

@@ -12,6 +12,7 @@ from llamaindex_router.events import RouterDecisionEvent
 from shared_core import (
     Candidate,
     Cooldown,
+    LearnedPredictor,
     Policy,
     Single,
     call_scope,
@@ -23,6 +24,7 @@ from shared_core import (
 __all__ = [
     "Candidate",
     "Cooldown",
+    "LearnedPredictor",
     "Policy",
     "RouterDecisionEvent",
     "RouterLLM",
