@@ -38,6 +38,10 @@ PRIOR_MEAN: Final = np.array([0.0, 0.0, 0.0, 1.0])
 PRIOR_SD: Final = np.array([2.0, 0.5, 0.3, 0.5])
 """Before any label the fallback is right; the regressions have to earn their part of the blend."""
 
+LEAST_SPREAD: Final = 0.25
+"""Standard deviation of a measure (a logarithm: a quarter more or less) under which it is taken for
+a constant: otherwise one more letter would mean much where all prompts are of one form."""
+
 FEWEST: Final = 10  # scored prompts of a model; fewer than two a fold teach nothing
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -225,8 +229,8 @@ def _blended(
         inputs = np.column_stack(
             [
                 np.ones(n),
-                SLOPE * unseen["measures"][:, place],
-                SLOPE * unseen["terms"][:, place],
+                SLOPE * np.clip(unseen["measures"][:, place], -1, 1),
+                SLOPE * np.clip(unseen["terms"][:, place], -1, 1),
                 [quality_logit(h, float(strengths[place])) for h in design.hardness],
             ]
         )
@@ -310,7 +314,7 @@ def _design(prompts: Sequence[str]) -> _Design:
     norms = np.sqrt(np.asarray(weighted.power(2).sum(axis=1)).ravel())
     measures = np.array([one.measures for one in seen])
     centre, scale = measures.mean(axis=0), measures.std(axis=0)
-    scale = np.where(scale > 1e-6, scale, 1.0)
+    scale = np.maximum(scale, LEAST_SPREAD)
     standard = np.clip((measures - centre) / scale, -4.0, 4.0) / math.sqrt(len(MEASURES))
     hardness = np.array([difficulty(surface_features(prompt)) for prompt in prompts])
     terms = (diags(1.0 / np.maximum(norms, 1e-9)) @ weighted).tocsr()

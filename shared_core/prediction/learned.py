@@ -183,8 +183,9 @@ class LearnedPredictor:
         w, measures, values = self.weights, self._measures(seen), self._terms(seen)
         inputs = np.empty((len(self.models), 4))
         inputs[:, 0] = 1.0
-        inputs[:, 1] = SLOPE * (measures @ w.by_measure)
-        inputs[:, 2] = SLOPE * (values @ w.by_term[seen.buckets])
+        # A score cannot be further from its mean than 1: prompts unlike any that were seen.
+        inputs[:, 1] = SLOPE * np.clip(measures @ w.by_measure, -1, 1)
+        inputs[:, 2] = SLOPE * np.clip(values @ w.by_term[seen.buckets], -1, 1)
         inputs[:, 3] = [quality_logit(hardness, s) for s in w.strengths.tolist()]
         variance = (measures @ w.measure_covariance @ measures,
                     (values * values) @ w.term_variance[seen.buckets])  # fmt: skip

@@ -92,7 +92,7 @@ class Pairs:
 
 def test_every_example_has_a_test() -> None:
     files = sorted(file.stem for file in EXAMPLES.glob("[0-9]*.py"))
-    assert len(files) >= 5
+    assert len(files) >= 6
     assert [f"test_{file}" for file in files] == [
         name for name in globals() if re.match(r"test_\d", name)
     ]
@@ -238,3 +238,26 @@ def test_05_llamaindex_agents(example: Example, server: OpenAIServer) -> None:
     assert [body["model"] for body in server.requests] == [SMALL] * 4 + [LARGE]
     assert texts(server.requests[1], "tool") == ["Monday"]
     assert "the clerk has looked up" in texts(server.requests[4], "system", "developer")[0]
+
+
+def test_06_learn_from_traffic(
+    example: Example, server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def calculates(body: Body) -> str:
+        a, b = map(int, re.findall(r"\d+", texts(body, "user")[0]))
+        return str(a + b if "plus" in texts(body, "user")[0] else a * b)
+
+    def guesses_products(body: Body) -> str:
+        return calculates(body) if "plus" in texts(body, "user")[0] else "12"
+
+    server.say(SMALL, guesses_products)
+    server.say(LARGE, calculates)
+    plus, times = example().strip().split("\n\n")
+    assert len(server.requests) == 240
+    assert re.match(r"What is \d+ plus \d+\? Give the number alone\.\nsmall: ", plus)
+    assert re.match(r"What is \d+ times \d+\? Give the number alone\.\nlarge: ", times)
+    assert "calibrated: yes" in plus
+    assert "'times'" in times
+    assert len((tmp_path / "learned" / "outcomes.jsonl").read_text().splitlines()) == 240

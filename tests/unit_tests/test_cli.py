@@ -263,7 +263,7 @@ def test_probe_adds_a_model(
 def test_explain_prints_estimates_reason_and_what_moved_them(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    prompt = "give the proof of 3 and 4"
+    prompt = "Task 9-1: give the proof of 3 and 4"
     command = ["explain", prompt, "--artefact", trained / "artefact", "--quality", 0.9]
     assert run(*command) == 0
     brief = capsys.readouterr().out
