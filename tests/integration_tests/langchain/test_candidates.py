@@ -113,8 +113,14 @@ _LOCK = threading.Lock()
 
 
 class Crowded(ScriptedChat):
-    """Notes the most calls that were under way at once."""
+    """Notes the most calls that were under way at once; no thread ends before so many came.
 
+    Attributes:
+        wanted: So many.
+        inside: Those under way, and the most there have been.
+    """
+
+    wanted: int = 1
     inside: list[int] = [0, 0]  # noqa: RUF012 - pydantic copies it for each model
 
     @contextmanager
@@ -128,12 +134,15 @@ class Crowded(ScriptedChat):
 
     def _generate(self, *args: Any, **kwargs: Any) -> Any:
         with self._counted():
-            time.sleep(0.05)
+            late = time.monotonic() + 5
+            while self.inside[1] < self.wanted and time.monotonic() < late:
+                time.sleep(0.005)
+            time.sleep(0.05)  # long enough for one too many to come
             return super()._generate(*args, **kwargs)
 
     async def _agenerate(self, *args: Any, **kwargs: Any) -> Any:
         with self._counted():
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)  # tasks of one loop all start before this ends
             return await super()._agenerate(*args, **kwargs)
 
 
@@ -151,7 +160,7 @@ every_batch = pytest.mark.parametrize("together", [batch, abatch])
 @every_batch
 @pytest.mark.parametrize("limit", [1, 2, 4])
 def test_29_a_batch_has_as_many_under_way_as_allowed(together: Any, limit: int) -> None:
-    small = Crowded(model_name="small")
+    small = Crowded(model_name="small", wanted=limit)
     messages = together(router(small), list("abcd"), {"max_concurrency": limit})
     assert small.inside == [0, limit]
     assert [message.text[-1] for message in messages] == list("abcd")
