@@ -74,7 +74,7 @@ def fit(outcomes: Outcomes, *, seed: int = 0, progress: Progress | None = None) 
     """
     _check(outcomes)
     design = _design(outcomes.prompts)
-    folds = _folds(len(outcomes.prompts), seed)
+    folds = _folds(outcomes.prompts, seed)
     m = len(outcomes.models)
     unseen = {name: np.zeros((len(outcomes.prompts), m)) for name in PENALTIES}
     final = {"measures": np.zeros((len(MEASURES), m)), "terms": np.zeros((BUCKETS, m))}
@@ -321,8 +321,10 @@ def _design(prompts: Sequence[str]) -> _Design:
     return _Design(standard, terms, idf, centre, scale, hardness)
 
 
-def _folds(n: int, seed: int) -> npt.NDArray[np.int64]:
-    return np.random.default_rng(seed).permutation(n) % FOLDS
+def _folds(prompts: Sequence[str], seed: int) -> npt.NDArray[np.int64]:
+    """Return the fold of each prompt; the same text in two data sets is in one of them."""
+    texts, place = np.unique(fingerprints(prompts), return_inverse=True)
+    return (np.random.default_rng(seed).permutation(len(texts)) % FOLDS)[place]
 
 
 def _groups(scores: Floats) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
