@@ -25,6 +25,8 @@ from shared_core.lab.fit import fit, probe, sample_of, unseen
 from shared_core.lab.progress import shown
 from shared_core.lab.report import as_text, ladder, make_report
 from shared_core.lab.table import Outcomes, read_table
+from shared_core.prediction.artefact import read_artefact
+from shared_core.prediction.encoders import encoder_from
 from shared_core.prediction.fallback import FallbackPredictor
 from shared_core.prediction.features import fingerprints
 from shared_core.prediction.learned import LearnedPredictor
@@ -81,6 +83,11 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     train = command("train", _train, "Learn from a table of outcomes.")
+    train.add_argument(
+        "--encoder",
+        help="a model that reads each prompt: sentence-transformers:NAME or prefill:NAME, where "
+        "NAME is on the Hugging Face hub or a folder (default: none)",
+    )
     train.add_argument("--out", type=Path, required=True, help="folder to write the artefact to")
     calibrate = command(
         "calibrate", _calibrate, "Set the thresholds by scored prompts that training has not seen."
@@ -115,9 +122,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _train(given: argparse.Namespace) -> None:
     _check_target(given.out)
+    encoder = None if given.encoder is None else encoder_from(given.encoder)
     outcomes = _read(given)
     with shown("training") as progress:
-        predictor = fit(outcomes, seed=given.seed, progress=progress)
+        predictor = fit(outcomes, encoder=encoder, seed=given.seed, progress=progress)
     predictor.save(given.out)
     print(f"learned about {', '.join(predictor.models)}; written to {given.out}")
     _say_threshold(predictor, Policy())
@@ -125,7 +133,7 @@ def _train(given: argparse.Namespace) -> None:
 
 def _calibrate(given: argparse.Namespace) -> None:
     policy = Policy(quality=given.quality, strong_share=given.strong_share)
-    predictor, outcomes = LearnedPredictor.load(given.artefact), _read(given)
+    predictor, outcomes = _load(given.artefact), _read(given)
     outcomes = _judged(predictor, outcomes)
     predictor = replace(predictor, sample=sample_of(predictor, outcomes))
     predictor.save(given.artefact)
@@ -137,7 +145,7 @@ def _evaluate(given: argparse.Namespace) -> None:
     if given.draws < 1:
         raise ConfigurationError(f"--draws must be 1 or more, not {given.draws}")
     policy = Policy(quality=given.quality)
-    predictor, outcomes = LearnedPredictor.load(given.artefact), _read(given)
+    predictor, outcomes = _load(given.artefact), _read(given)
     outcomes = _judged(predictor, outcomes)
     sample = sample_of(predictor, outcomes)
     with shown("evaluating") as progress:
@@ -164,7 +172,7 @@ def _evaluate(given: argparse.Namespace) -> None:
 
 
 def _probe(given: argparse.Namespace) -> None:
-    predictor, outcomes = LearnedPredictor.load(given.artefact), _read(given)
+    predictor, outcomes = _load(given.artefact), _read(given)
     wider = probe(predictor, outcomes, given.model, seed=given.seed)
     wider.save(given.artefact)
     print(f"{given.artefact} now knows {', '.join(wider.models)}")
@@ -178,7 +186,7 @@ def _explain(given: argparse.Namespace) -> None:
         text = sys.stdin.buffer.read().decode("utf-8", "replace")
     if not text.strip():
         raise ConfigurationError("the prompt is empty")
-    learned = None if given.artefact is None else LearnedPredictor.load(given.artefact)
+    learned = None if given.artefact is None else _load(given.artefact)
     if given.candidate:
         candidates = _asked(given.candidate)
     elif learned:
@@ -201,6 +209,12 @@ def _asked(texts: Sequence[str]) -> tuple[Candidate, ...]:
             raise ConfigurationError(f"--candidate {text}: write NAME=IN,OUT in USD") from None
         made.append(Candidate(name, None, price=(asked, answered) if equals else None))
     return prepare_candidates(made, lambda candidate: (None, {}))
+
+
+def _load(folder: Path) -> LearnedPredictor:
+    *_, card = read_artefact(folder)
+    name = card.get("encoder")
+    return LearnedPredictor.load(folder, None if name is None else encoder_from(str(name)))
 
 
 def _read(given: argparse.Namespace) -> Outcomes:

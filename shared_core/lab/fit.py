@@ -6,6 +6,7 @@ In: `Outcomes`. Out: a `LearnedPredictor`, its calibration sample made of cross-
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from shared_core.errors import MissingExtraError, TableError
+from shared_core.errors import ConfigurationError, MissingExtraError, TableError
 from shared_core.lab.table import Outcomes
+from shared_core.prediction.encoders import Encoder, encoded
 from shared_core.prediction.features import BUCKETS, MEASURES, Features, features, fingerprints
-from shared_core.prediction.learned import SLOPE, LearnedPredictor, Weights
+from shared_core.prediction.learned import LearnedPredictor, Weights, moved, standardised
 from shared_core.prediction.surface import difficulty, quality_logit, surface_features
 from shared_core.tokens import estimate_tokens
 from shared_core.types import CalibrationSample
@@ -31,18 +33,25 @@ FOLDS: Final = 5
 PENALTIES: Final = {
     "measures": (0.3, 3.0, 30.0, 300.0),
     "terms": (0.5, 1.5, 5.0, 15.0, 50.0),
+    "encoding": (0.3, 1.0, 3.0, 10.0, 30.0, 100.0),
 }
 """Ridge penalties tried, besides an infinite one; rows have a norm of about 1."""
 
-PRIOR_MEAN: Final = np.array([0.0, 0.0, 0.0, 1.0])
-PRIOR_SD: Final = np.array([2.0, 0.5, 0.3, 0.5])
+PRIOR_MEAN: Final = np.array([0.0, 0.0, 0.0, 1.0, 0.0])
+PRIOR_SD: Final = np.array([2.0, 0.5, 0.3, 0.5, 0.5])
 """Before any label the fallback is right; the regressions have to earn their part of the blend."""
 
 LEAST_SPREAD: Final = 0.25
 """Standard deviation of a measure (a logarithm: a quarter more or less) under which it is taken for
 a constant: otherwise one more letter would mean much where all prompts are of one form."""
 
+PROBE_MEAN: Final = np.array([0.0, 1.0, 1.0, 1.0, 1.0])
+PROBE_SD: Final = np.array([2.0, 0.5, 0.5, 0.5, 0.5])
+"""Before any label a new model is like the known ones."""
+
 FEWEST: Final = 10  # scored prompts of a model; fewer than two a fold teach nothing
+
+_PIECE: Final = 32  # prompts that are encoded at once
 
 Floats = npt.NDArray[np.floating[Any]]
 Progress = Callable[[int, int], None]
@@ -50,41 +59,52 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class _Design:
-    """The prompts as matrices: standardised measures (n x k), weighted terms (n x BUCKETS)."""
+    """The prompts as matrices: measures and encodings standardised, terms weighted, n rows each."""
 
     measures: Floats
     terms: csr_matrix
     idf: Floats
+    encoding: Floats
     centre: Floats
     scale: Floats
+    encoding_centre: Floats
+    encoding_scale: Floats
     hardness: Floats
 
 
-def fit(outcomes: Outcomes, *, seed: int = 0, progress: Progress | None = None) -> LearnedPredictor:
+def fit(
+    outcomes: Outcomes,
+    *,
+    encoder: Encoder | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> LearnedPredictor:
     """Learn from scored prompts.
 
     Args:
         outcomes: Prompts, models and scores.
+        encoder: Learned from besides measures and terms, where given; reads each prompt once.
         seed: Of the folds.
         progress: Is told (steps done, steps in all).
 
     Raises:
         TableError: A model has too few scores, or nothing in the table differs.
+        ConfigurationError: The encoder does not give one row of finite numbers per prompt.
         MissingExtraError: scikit-learn is not installed.
     """
     _check(outcomes)
-    design = _design(outcomes.prompts)
+    groups = list(_groups(outcomes.scores))
+    pieces = -(-len(outcomes.prompts) // _PIECE) if encoder else 0
+    tick = _ticks(pieces + len(groups) * sum(map(len, PENALTIES.values())), progress)
+    design = _design(outcomes.prompts, _encodings(encoder, outcomes.prompts, tick))
     folds = _folds(outcomes.prompts, seed)
     m = len(outcomes.models)
     unseen = {name: np.zeros((len(outcomes.prompts), m)) for name in PENALTIES}
-    final = {"measures": np.zeros((len(MEASURES), m)), "terms": np.zeros((BUCKETS, m))}
+    final = {name: np.zeros((getattr(design, name).shape[1], m)) for name in PENALTIES}
     penalties = {name: np.full(m, np.inf) for name in PENALTIES}
     mean = np.nanmean(outcomes.scores, axis=0)
-    groups = list(_groups(outcomes.scores))
-    steps = len(groups) * sum(map(len, PENALTIES.values()))
-    for done, (columns, rows) in enumerate(groups):
+    for columns, rows in groups:
         targets = outcomes.scores[np.ix_(rows, columns)] - mean[columns]
-        step = 0
         for name, grid in PENALTIES.items():
             inputs = getattr(design, name)
             best = np.mean(targets**2, axis=0)
@@ -99,13 +119,15 @@ def fit(outcomes: Outcomes, *, seed: int = 0, progress: Progress | None = None) 
                 best = np.where(better, errors, best)
                 unseen[name][:, columns[better]] = predicted[:, better]
                 penalties[name][columns[better]] = penalty
-                step += 1
-                if progress:
-                    progress(done * (steps // len(groups)) + step, steps)
+                tick()
             for penalty in set(penalties[name][columns]) - {np.inf}:
                 chosen = penalties[name][columns] == penalty
                 final[name][:, columns[chosen]] = _ridge(inputs[rows], targets[:, chosen], penalty)
-    return _blended(outcomes, design, unseen, final, penalties, mean, seed)
+    predictor = _blended(outcomes, design, unseen, final, penalties, mean, seed)
+    if encoder is None:
+        return predictor
+    card = {**predictor.card, "encoder": encoder.name}
+    return replace(predictor, encoder=encoder, card=card)
 
 
 def unseen(predictor: LearnedPredictor, outcomes: Outcomes) -> npt.NDArray[np.bool_]:
@@ -167,7 +189,7 @@ def probe(
 ) -> LearnedPredictor:
     """Add a model that training never saw, from some scored prompts of it (about 30 to 200).
 
-    What the known models share is taken over; only its four blend weights are fitted.
+    What the known models share is taken over; only its five blend weights are fitted.
 
     Raises:
         TableError: The table has no or too few scores of that model, or it is known already.
@@ -190,8 +212,11 @@ def probe(
             "strengths": np.append(w.strengths, strength),
             "by_measure": np.column_stack([w.by_measure, (w.by_measure * w.blend[:, 1]).mean(1)]),
             "by_term": np.column_stack([w.by_term, (w.by_term * w.blend[:, 2]).mean(1)]),
-            "blend": np.vstack([w.blend, [0.0, 1.0, 1.0, 1.0]]),
-            "blend_covariance": np.concatenate([w.blend_covariance, np.zeros((1, 4, 4))]),
+            "by_encoding": np.column_stack(
+                [w.by_encoding, (w.by_encoding * w.blend[:, 4]).mean(1)]
+            ),
+            "blend": np.vstack([w.blend, PROBE_MEAN]),
+            "blend_covariance": np.concatenate([w.blend_covariance, np.zeros((1, 5, 5))]),
             "usual": np.append(w.usual, 0.0),
             "mean_score": np.append(w.mean_score, column[rows].mean()),
             "output_tokens": np.append(w.output_tokens, _mean(tokens)),
@@ -205,9 +230,7 @@ def probe(
         trained_on=np.union1d(predictor.trained_on, seen),
     )
     inputs = wider_predictor.inputs([outcomes.prompts[row] for row in rows])[:, -1]
-    blend, covariance = _map_logistic(
-        inputs, column[rows], np.array([0.0, 1.0, 1.0, 1.0]), np.array([2.0, 0.5, 0.5, 0.5])
-    )
+    blend, covariance = _map_logistic(inputs, column[rows], PROBE_MEAN, PROBE_SD)
     wider.blend[-1], wider.blend_covariance[-1] = blend, covariance
     wider.usual[-1] = float((inputs @ blend).mean())
     return wider_predictor
@@ -224,14 +247,15 @@ def _blended(
 ) -> LearnedPredictor:
     n, m = outcomes.scores.shape
     strengths = (np.argsort(np.argsort(mean)) + 1) / (m + 1)
-    blend, covariance, logits = np.zeros((m, 4)), np.zeros((m, 4, 4)), np.zeros((n, m))
+    blend, covariance, logits = np.zeros((m, 5)), np.zeros((m, 5, 5)), np.zeros((n, m))
     for place in range(m):
         inputs = np.column_stack(
             [
                 np.ones(n),
-                SLOPE * np.clip(unseen["measures"][:, place], -1, 1),
-                SLOPE * np.clip(unseen["terms"][:, place], -1, 1),
+                moved(unseen["measures"][:, place]),
+                moved(unseen["terms"][:, place]),
                 [quality_logit(h, float(strengths[place])) for h in design.hardness],
+                moved(unseen["encoding"][:, place]),
             ]
         )
         rows = ~np.isnan(outcomes.scores[:, place])
@@ -246,8 +270,11 @@ def _blended(
         idf=design.idf.astype(np.float32),
         centre=design.centre,
         scale=design.scale,
+        encoding_centre=design.encoding_centre,
+        encoding_scale=design.encoding_scale,
         by_measure=final["measures"],
         by_term=final["terms"].astype(np.float32),
+        by_encoding=final["encoding"].astype(np.float32),
         blend=blend,
         blend_covariance=covariance,
         measure_covariance=noise
@@ -255,10 +282,8 @@ def _blended(
             design.measures.T @ design.measures
             + _finite(penalties["measures"]) * np.eye(len(MEASURES))
         ),
-        term_variance=(
-            noise
-            / (np.asarray(design.terms.power(2).sum(axis=0)).ravel() + _finite(penalties["terms"]))
-        ).astype(np.float32),
+        term_variance=_variance(noise, design.terms.power(2), penalties["terms"]),
+        encoding_variance=_variance(noise, design.encoding**2, penalties["encoding"]),
         usual=logits.mean(axis=0),
         mean_score=mean,
         output_tokens=tokens,
@@ -293,7 +318,24 @@ def _check(outcomes: Outcomes) -> None:
         raise TableError(f"every score is {known.min():g}: there is nothing to learn from")
 
 
-def _design(prompts: Sequence[str]) -> _Design:
+def _ticks(steps: int, progress: Progress | None) -> Callable[[], None]:
+    """Return what tells progress, each time it is called, that one more step is done."""
+    done = itertools.count(1)
+    return lambda: progress(next(done), steps) if progress else None
+
+
+def _encodings(encoder: Encoder | None, prompts: Sequence[str], tick: Callable[[], None]) -> Floats:
+    """Encode the prompts piece by piece, so that progress can be told."""
+    pieces = []
+    for start in range(0, len(prompts) if encoder else 0, _PIECE):
+        pieces.append(encoded(encoder, prompts[start : start + _PIECE]))
+        tick()
+    if len({piece.shape[1] for piece in pieces}) > 1:
+        raise ConfigurationError("the encoder gave vectors of different lengths")
+    return np.concatenate(pieces) if pieces else encoded(None, prompts)
+
+
+def _design(prompts: Sequence[str], encodings: Floats) -> _Design:
     try:
         from scipy.sparse import csr_matrix, diags
     except ImportError as error:
@@ -313,12 +355,33 @@ def _design(prompts: Sequence[str]) -> _Design:
     weighted = counts @ diags(idf)
     norms = np.sqrt(np.asarray(weighted.power(2).sum(axis=1)).ravel())
     measures = np.array([one.measures for one in seen])
-    centre, scale = measures.mean(axis=0), measures.std(axis=0)
-    scale = np.maximum(scale, LEAST_SPREAD)
-    standard = np.clip((measures - centre) / scale, -4.0, 4.0) / math.sqrt(len(MEASURES))
+    centre, scale = measures.mean(axis=0), np.maximum(measures.std(axis=0), LEAST_SPREAD)
+    encoding_centre, encoding_scale = _moments(encodings)
     hardness = np.array([difficulty(surface_features(prompt)) for prompt in prompts])
     terms = (diags(1.0 / np.maximum(norms, 1e-9)) @ weighted).tocsr()
-    return _Design(standard, terms, idf, centre, scale, hardness)
+    return _Design(
+        measures=standardised(measures, centre, scale),
+        terms=terms,
+        idf=idf,
+        encoding=standardised(encodings, encoding_centre, encoding_scale),
+        centre=centre,
+        scale=scale,
+        encoding_centre=encoding_centre,
+        encoding_scale=encoding_scale,
+        hardness=hardness,
+    )
+
+
+def _moments(values: Floats) -> tuple[Floats, Floats]:
+    """Return mean and standard deviation of each column; 1 where nothing differs."""
+    centre, scale = values.mean(axis=0, dtype=float), values.std(axis=0, dtype=float)
+    return centre, np.where(scale > 1e-6, scale, 1.0)
+
+
+def _variance(noise: float, squares: Any, penalties: Floats) -> Floats:
+    """Return the diagonal of a ridge's posterior covariance, roughly; see `Weights`."""
+    hessian = np.asarray(squares.sum(axis=0)).ravel() + _finite(penalties)
+    return np.asarray(noise / hessian, np.float32)
 
 
 def _folds(prompts: Sequence[str], seed: int) -> npt.NDArray[np.int64]:
@@ -339,6 +402,8 @@ def _groups(scores: Floats) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray
 
 def _ridge(inputs: Any, targets: Floats, penalty: float) -> Floats:
     """Return ridge weights without an intercept: inputs and targets are centred, or nearly."""
+    if not inputs.shape[1]:
+        return np.zeros((0, targets.shape[1]))
     try:
         from sklearn.linear_model import ridge_regression  # type: ignore[import-untyped]
     except ImportError as error:
@@ -353,8 +418,8 @@ def _map_logistic(
 ) -> tuple[Floats, Floats]:
     """Return the weights of a logistic regression under a Gaussian prior, and their covariance.
 
-    Newton's method; scores between 0 and 1 count as shares. The parts of the two regressions
-    stay at 0 or over: below, noise would speak.
+    Newton's method; scores between 0 and 1 count as shares. The parts of the regressions stay at 0
+    or over: below, noise would speak.
     """
     weights, free = prior_mean.copy(), np.ones(len(prior_mean), bool)
     while True:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +31,7 @@ FORMAT: Final = 1
 CARD: Final = "card.json"
 _SAMPLE: Final = "sample."
 _TRAINED_ON: Final = "trained_on"
+_MAY_BE_UNKNOWN: Final = ("output_tokens", f"{_SAMPLE}output_tokens", f"{_SAMPLE}scores")
 Array = npt.NDArray[np.floating[Any]]
 
 
@@ -98,32 +99,57 @@ def read_artefact(
             raise ArtefactError(
                 folder, f"is of format {content['format']!r}, not {FORMAT}: train it again"
             )
-        models, names = tuple(content["models"]), tuple(content["calibrated_on"])
+        models, names = _names(content["models"]), _names(content["calibrated_on"])
         blob = (folder / Path(content["weights"]).name).read_bytes()
         if hashlib.sha256(blob).hexdigest() != content["sha256"]:
             raise ArtefactError(folder, "has weights that are not those its card names: corrupt")
         tensors = safetensors.numpy.load(blob)
         about, trained_on = dict(content["about"]), tensors.pop(_TRAINED_ON)
+        stored = {n: tensors.pop(n) for n in list(tensors) if n.startswith(_SAMPLE)}
+        d, n = len(tensors["encoding_centre"]), len(stored[f"{_SAMPLE}predicted"]) if stored else 0
     except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise ArtefactError(folder, f"cannot be read ({type(error).__name__}: {error})") from error
-    stored = {n.removeprefix(_SAMPLE): tensors.pop(n) for n in list(tensors) if _SAMPLE in n}
-    _check(folder, tensors, len(models))
-    sample = CalibrationSample(names, **stored) if names else None
+    _check(folder, tensors, _shapes(len(models), d))
+    sample = None
+    if names:
+        _check(folder, stored, _sample_shapes(n, len(names), stored))
+        parts = {name.removeprefix(_SAMPLE): array for name, array in stored.items()}
+        sample = CalibrationSample(names, **parts)
     return models, tensors, trained_on, sample, about
 
 
-def _check(folder: Path, tensors: Mapping[str, Array], m: int) -> None:
+def _names(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise TypeError(f"{value!r} is no list of names")
+    return tuple(value)
+
+
+def _shapes(m: int, d: int) -> dict[str, tuple[int, ...]]:
     k = len(MEASURES)
-    shapes = {
+    return {
         **dict.fromkeys(("strengths", "usual", "mean_score", "output_tokens"), (m,)),
         **dict.fromkeys(("idf", "term_variance"), (BUCKETS,)),
         **dict.fromkeys(("centre", "scale"), (k,)),
+        **dict.fromkeys(("encoding_centre", "encoding_scale", "encoding_variance"), (d,)),
         "by_measure": (k, m),
         "by_term": (BUCKETS, m),
-        "blend": (m, 4),
-        "blend_covariance": (m, 4, 4),
+        "by_encoding": (d, m),
+        "blend": (m, 5),
+        "blend_covariance": (m, 5, 5),
         "measure_covariance": (k, k),
     }
+
+
+def _sample_shapes(n: int, m: int, stored: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    shapes = {"predicted": (n, m), "input_tokens": (n,), "output_tokens": (n, m)}
+    perhaps = {"scores": (n, m), "prompts": (n,)}
+    shapes |= {name: shape for name, shape in perhaps.items() if _SAMPLE + name in stored}
+    return {_SAMPLE + name: shape for name, shape in shapes.items()}
+
+
+def _check(
+    folder: Path, tensors: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]
+) -> None:
     if set(tensors) != set(shapes):
         odd = sorted(set(tensors) ^ set(shapes))
         raise ArtefactError(folder, f"lacks or has too much of: {', '.join(odd)}")
@@ -132,16 +158,15 @@ def _check(folder: Path, tensors: Mapping[str, Array], m: int) -> None:
             raise ArtefactError(
                 folder, f"has {name} of shape {tensors[name].shape}, not {shape}: corrupt"
             )
-        if name != "output_tokens" and not np.isfinite(tensors[name]).all():
+        if name not in _MAY_BE_UNKNOWN and not np.isfinite(tensors[name]).all():
             raise ArtefactError(folder, f"has {name} with values that are no numbers: corrupt")
 
 
 def _replace(path: Path, content: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+    temporary = path.with_name(f".new-{uuid.uuid4().hex}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:  # with the usual mode, unlike those of tempfile
             file.write(content)
         os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,12 +1,13 @@
-"""A predictor that has learned from scored prompts: linear, small, without torch or an encoder.
+"""A predictor that has learned from scored prompts: linear, small, without torch.
 
-For each model, two ridge regressions of its scores, one on a prompt's surface measures and one on
-its hashed terms, and the fallback's own opinion are blended into log odds:
+For each model, ridge regressions of its scores, one on a prompt's surface measures, one on its
+hashed terms and one on what an encoder of the user's makes of it (no encoder: a vector of no
+numbers), and the fallback's own opinion are blended into log odds:
 
-    logit = b0 + b1 * measures + b2 * terms + b3 * fallback
+    logit = b0 + b1 * measures + b2 * terms + b3 * fallback + b4 * encoding
 
 The blend is fitted on predictions for prompts that the regressions have not seen, with a prior that
-says "the fallback is right" (b1 = b2 = 0, b3 = 1): few labels move it little, many overrule it. A
+says "the fallback is right" (b3 = 1, the others 0): few labels move it little, many overrule it. A
 model that no table knew gets the fallback's opinion for its strength, moved by as much as the known
 models find the prompt harder or easier than most.
 
@@ -16,7 +17,7 @@ models find the prompt harder or easier than most.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
@@ -24,7 +25,9 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
+from shared_core.errors import ArtefactError, ConfigurationError
 from shared_core.prediction.artefact import read_artefact, write_artefact
+from shared_core.prediction.encoders import Encoder, encoded
 from shared_core.prediction.features import MEASURES, Features, bucket, features, terms
 from shared_core.prediction.surface import (
     QUALITY_SPREAD,
@@ -35,7 +38,7 @@ from shared_core.prediction.surface import (
 from shared_core.prediction.surface import contributions as surface_contributions
 from shared_core.types import CalibrationSample, Candidate, Estimate, Prompt
 
-__all__ = ["LearnedPredictor", "Weights"]
+__all__ = ["LearnedPredictor", "Weights", "standardised"]
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -43,6 +46,8 @@ SLOPE: Final = 4.0
 """Log odds per unit of probability at one half: puts a regression of scores among log odds."""
 
 _CLIP: Final = 4.0  # standard deviations: one odd measure must not decide
+_INLINE: Final = 8_000  # characters, without an encoder
+_REGRESSIONS: Final = [1, 2, 4]  # places in the blend
 _MOST: Final = 8  # parts of an estimate that are worth reading
 _TWO_SIDED: Final = 1.96  # 95 % of a normal distribution lies within
 
@@ -56,13 +61,17 @@ class Weights:
         idf: Inverse document frequency of each hash bucket, BUCKETS.
         centre: Mean of each surface measure in the training prompts, len(MEASURES).
         scale: Standard deviation of each, len(MEASURES).
+        encoding_centre: Mean of each number of the encoding, d; 0 without an encoder.
+        encoding_scale: Standard deviation of each, d.
         by_measure: Of the regression on measures, len(MEASURES) x m.
         by_term: Of the regression on terms, BUCKETS x m.
-        blend: b0 to b3, m x 4.
-        blend_covariance: Posterior covariance of the blend, m x 4 x 4.
+        by_encoding: Of the regression on the encoding, d x m.
+        blend: b0 to b4, m x 5.
+        blend_covariance: Posterior covariance of the blend, m x 5 x 5.
         measure_covariance: Of `by_measure`, alike for all models.
         term_variance: Of each row of `by_term`, BUCKETS: the diagonal of the inverse Hessian (as in
             Chapelle and Li, "An empirical evaluation of Thompson sampling", 2011, algorithm 3).
+        encoding_variance: Of each row of `by_encoding`, d, in the same way.
         usual: Mean logit over the training prompts, m.
         mean_score: m.
         output_tokens: Mean over the training answers, m; NaN where unknown.
@@ -72,15 +81,24 @@ class Weights:
     idf: Floats
     centre: Floats
     scale: Floats
+    encoding_centre: Floats
+    encoding_scale: Floats
     by_measure: Floats
     by_term: Floats
+    by_encoding: Floats
     blend: Floats
     blend_covariance: Floats
     measure_covariance: Floats
     term_variance: Floats
+    encoding_variance: Floats
     usual: Floats
     mean_score: Floats
     output_tokens: Floats
+
+
+def moved(deviations: Floats) -> Floats:
+    """Return what deviations of a score from its mean are in log odds; beyond 1 there are none."""
+    return SLOPE * np.clip(deviations, -1, 1)
 
 
 def _nothing() -> npt.NDArray[np.int64]:
@@ -99,8 +117,8 @@ class LearnedPredictor:
         trained_on: `fingerprints` of the prompts it has learned from, so that nobody judges it by
             them.
         card: Where it comes from: plain JSON.
+        encoder: What it was trained with, if anything.
         name: What decisions call it.
-        inline_chars: Most characters of a prompt that is predicted on an event loop.
     """
 
     models: tuple[str, ...]
@@ -108,14 +126,18 @@ class LearnedPredictor:
     sample: CalibrationSample | None = field(default=None, repr=False)
     trained_on: npt.NDArray[np.int64] = field(default_factory=_nothing, repr=False)
     card: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    encoder: Encoder | None = field(default=None, repr=False)
     name: str = "learned"
-    inline_chars: int = 8_000
+
+    @property
+    def inline_chars(self) -> int:
+        """See `Predictor.inline_chars`; an encoder is too slow for any prompt."""
+        return _INLINE if self.encoder is None else -1
 
     def predict(self, prompt: Prompt, candidates: Sequence[Candidate]) -> Sequence[Estimate]:
         """See `Predictor.predict`."""
-        text = prompt.text
-        hardness = _hardness(text)
-        inputs = self._inputs(features(text), hardness)
+        hardness = _hardness(prompt.text)
+        (inputs,) = self._inputs([prompt.text])
         logits, spreads = self._logits(*inputs)
         places = {name: place for place, name in enumerate(self.models)}
         return [
@@ -130,26 +152,32 @@ class LearnedPredictor:
         return np.asarray(1.0 / (1.0 + np.exp(-(self.inputs(texts) * self.weights.blend).sum(-1))))
 
     def inputs(self, texts: Sequence[str]) -> Floats:
-        """Return what is blended, texts x models x 4: 1, measures, terms, fallback."""
-        rows = [self._inputs(features(t), _hardness(t))[0] for t in texts]
-        return np.array(rows).reshape(len(texts), len(self.models), 4)
+        """Return what is blended, texts x models x 5: 1, measures, terms, fallback, encoding."""
+        rows = [inputs for inputs, _ in self._inputs(texts)]
+        return np.array(rows).reshape(len(texts), *self.weights.blend.shape)
 
     def contributions(self, prompt: Prompt, candidate: Candidate) -> list[tuple[str, float]]:
-        """Return what moved a candidate's estimate: (measure or term, log odds), largest first."""
+        """Return what moved a candidate's estimate: (name, log odds), largest first.
+
+        Names are measures, terms, parts of the fallback's opinion, and the encoding as a whole.
+        """
         text, w = prompt.text, self.weights
         opinion = surface_contributions(surface_features(text), candidate.strength or 0.0)
         if candidate.name not in self.models:
-            logits, _ = self._logits(*self._inputs(features(text), _hardness(text)))
+            ((inputs, _),) = self._inputs([text])
+            logits = (inputs * w.blend).sum(axis=1)
             shift = float((logits - w.usual).mean())
             return _largest({**dict(opinion), "what known models find harder or easier": shift})
         place, seen = self.models.index(candidate.name), features(text)
-        _, by_measure, by_term, by_fallback = w.blend[place].tolist()
+        _, by_measure, by_term, by_fallback, by_encoding = w.blend[place].tolist()
         measures = SLOPE * by_measure * self._measures(seen) * w.by_measure[:, place]
         parts = dict(zip(MEASURES, measures.tolist(), strict=True))
         values = dict(zip(seen.buckets.tolist(), self._terms(seen).tolist(), strict=True))
         for term in terms(text):  # terms that share a bucket share its weight
             at = bucket(term)
             parts[repr(term)] = SLOPE * by_term * values[at] * float(w.by_term[at, place])
+        encoding = self._encodings([text])[0] @ w.by_encoding[:, place]
+        parts["encoding"] = SLOPE * by_encoding * float(encoding)
         opinion = surface_contributions(surface_features(text), float(w.strengths[place]))
         return _largest(parts | {f"fallback: {name}": by_fallback * x for name, x in opinion})
 
@@ -160,43 +188,70 @@ class LearnedPredictor:
         )
 
     @classmethod
-    def load(cls, folder: str | Path) -> Self:
+    def load(cls, folder: str | Path, encoder: Encoder | None = None) -> Self:
         """Read what `save` wrote.
 
+        Args:
+            folder: Where it is.
+            encoder: The one that it was trained with, where it was.
+
         Raises:
-            ArtefactError: It is missing, corrupt, of another format, or of a wrong shape.
+            ArtefactError: It is missing, corrupt, of another format, or of a wrong shape, or was
+                trained with another encoder.
         """
         models, arrays, trained_on, sample, card = read_artefact(Path(folder))
-        return cls(models, Weights(**arrays), sample, trained_on, card)
+        needed, given = card.get("encoder"), None if encoder is None else encoder.name
+        if needed != given:
+            raise ArtefactError(
+                folder,
+                "was trained without an encoder: load it without"
+                if needed is None
+                else f"was trained with the encoder {needed!r}, not {given!r}: pass "
+                f"encoder=encoder_from({needed!r}) or the one of that name",
+            )
+        return cls(models, Weights(**arrays), sample, trained_on, card, encoder)
 
     def _measures(self, seen: Features) -> Floats:
-        w = self.weights
-        standard = np.clip((seen.measures - w.centre) / w.scale, -_CLIP, _CLIP)
-        return np.asarray(standard / math.sqrt(len(MEASURES)))
+        return standardised(seen.measures, self.weights.centre, self.weights.scale)
+
+    def _encodings(self, texts: Sequence[str]) -> Floats:
+        centre = self.weights.encoding_centre
+        rows = encoded(self.encoder, texts) if texts else np.zeros((0, len(centre)))
+        if rows.shape[1] != len(centre):
+            raise ConfigurationError(
+                f"the encoder gave {rows.shape[1]} numbers, not the {len(centre)} of training"
+            )
+        return standardised(rows, centre, self.weights.encoding_scale)
 
     def _terms(self, seen: Features) -> Floats:
         values = seen.counts * self.weights.idf[seen.buckets]
         return np.asarray(values / max(float(np.sqrt(values @ values)), 1e-9))
 
-    def _inputs(self, seen: Features, hardness: float) -> tuple[Floats, Floats]:
-        """Return what is blended, m x 4, and the variance of the middle two, 2."""
-        w, measures, values = self.weights, self._measures(seen), self._terms(seen)
-        inputs = np.empty((len(self.models), 4))
-        inputs[:, 0] = 1.0
-        # A score cannot be further from its mean than 1: prompts unlike any that were seen.
-        inputs[:, 1] = SLOPE * np.clip(measures @ w.by_measure, -1, 1)
-        inputs[:, 2] = SLOPE * np.clip(values @ w.by_term[seen.buckets], -1, 1)
-        inputs[:, 3] = [quality_logit(hardness, s) for s in w.strengths.tolist()]
-        variance = (measures @ w.measure_covariance @ measures,
-                    (values * values) @ w.term_variance[seen.buckets])  # fmt: skip
-        return inputs, SLOPE**2 * np.array(variance)
+    def _inputs(self, texts: Sequence[str]) -> Iterator[tuple[Floats, Floats]]:
+        """Yield what is blended, m x 5, and the variance of each regression, 3, of each text."""
+        w = self.weights
+        for text, encoding in zip(texts, self._encodings(texts), strict=True):
+            seen, hardness = features(text), _hardness(text)
+            measures, values = self._measures(seen), self._terms(seen)
+            inputs = np.empty(w.blend.shape)
+            inputs[:, 0] = 1.0
+            inputs[:, 1] = moved(measures @ w.by_measure)
+            inputs[:, 2] = moved(values @ w.by_term[seen.buckets])
+            inputs[:, 3] = [quality_logit(hardness, s) for s in w.strengths.tolist()]
+            inputs[:, 4] = moved(encoding @ w.by_encoding)
+            variance = (
+                measures @ w.measure_covariance @ measures,
+                (values * values) @ w.term_variance[seen.buckets],
+                (encoding * encoding) @ w.encoding_variance,
+            )
+            yield inputs, SLOPE**2 * np.array(variance)
 
     def _logits(self, inputs: Floats, variance: Floats) -> tuple[Floats, Floats]:
         """Return each known model's log odds and their standard deviation."""
         w = self.weights
         logits = (inputs * w.blend).sum(axis=1)
         of_blend = np.einsum("mi,mij,mj->m", inputs, w.blend_covariance, inputs)
-        return logits, np.sqrt(of_blend + w.blend[:, 1:3] ** 2 @ variance)
+        return logits, np.sqrt(of_blend + w.blend[:, _REGRESSIONS] ** 2 @ variance)
 
     def _known(self, name: str, place: int, logits: Floats, spreads: Floats) -> Estimate:
         tokens = float(self.weights.output_tokens[place])
@@ -216,6 +271,12 @@ class LearnedPredictor:
             spread,
             float(known.mean()) if len(known) else math.nan,
         )
+
+
+def standardised(values: Floats, centre: Floats, scale: Floats) -> Floats:
+    """Return numbers, or rows of them, in standard deviations, as vectors of a norm of about 1."""
+    standard = np.clip((values - centre) / scale, -_CLIP, _CLIP)
+    return np.asarray(standard / math.sqrt(max(1, len(centre))))
 
 
 def _estimate(name: str, logit: float, spread: float, tokens: float) -> Estimate:
