@@ -128,7 +128,7 @@ class SentenceEncoder:
     def encode(self, texts: Sequence[str]) -> Vectors:
         """See `Encoder.encode`."""
         tokens = getattr(self.model, "max_seq_length", None) or _USUAL_LENGTH
-        parts = [_windows(text, tokens) for text in texts]
+        parts = [_windows(_clean(text), tokens) for text in texts]
         ends = np.cumsum([0, *map(len, parts)])
         flat = [part for windows in parts for part in windows]
         rows = self.model.encode(flat, convert_to_numpy=True, show_progress_bar=False)
@@ -169,7 +169,8 @@ class EmbeddingEncoder:
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """See `Encoder.encode`."""
-        return _checked(self.name, self._embed([text or " " for text in texts]), len(texts))
+        clean = [_clean(text) or " " for text in texts]  # some refuse a text without a character
+        return _checked(self.name, self._embed(clean), len(texts))
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,9 +255,8 @@ class PrefillEncoder:
 
     def _ids(self, text: str) -> list[int]:
         """Return the tokens to read; never none."""
-        clean = text.encode("utf-8", "replace").decode()  # a tokenizer refuses lone surrogates
         with self._lock:  # the fast tokenizers are not to be used from two threads
-            ids = self.tokenizer(_ends(clean, 8 * self.most_tokens))["input_ids"]
+            ids = self.tokenizer(_clean(_ends(text, 8 * self.most_tokens)))["input_ids"]
         return _ends(list(ids), self.most_tokens) or [self.model.config.bos_token_id or 0]
 
 
@@ -265,6 +265,11 @@ def _certainty(chances: npt.NDArray[Any]) -> npt.NDArray[Any]:
     entropy = -float(np.exp(chances) @ np.maximum(chances, -1e4)) / math.log(len(chances))
     second, first = np.partition(chances, -2)[-2:]
     return np.array([entropy, min(float(first - second) / _MARGIN_FULL, 1.0)])
+
+
+def _clean(text: str) -> str:
+    """Return a text that can be encoded: tokenizers and providers refuse lone surrogates."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _windows(text: str, tokens: int) -> list[str]:

@@ -18,6 +18,7 @@ import pytest
 import shared_core.cli
 from shared_core.cli import main
 from shared_core.prediction.learned import LearnedPredictor
+from tests.fakes.learning import FakeEncoder, parity_encoder
 from tests.fakes.outcomes import MODELS, write
 
 
@@ -370,3 +371,45 @@ def test_what_is_no_command_says_what_there_is(capsys: pytest.CaptureFixture[str
         run("trian")
     assert left.value.code == 2
     assert "train" in capsys.readouterr().err
+
+
+@pytest.fixture
+def encoders(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the encoders that the command makes, each of them a fake."""
+    made: list[str] = []
+
+    def make(name: str) -> FakeEncoder:
+        made.append(name)
+        return parity_encoder("prefill:tiny?layer=4&pooling=last")
+
+    monkeypatch.setattr(shared_core.cli, "encoder_from", make)
+    return made
+
+
+def test_an_artefact_finds_its_encoder_again(
+    encoders: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, artefact = write(tmp_path / "t.jsonl", MODELS), tmp_path / "artefact"
+    assert run("train", table, "--encoder", "prefill:tiny", "--out", artefact) == 0
+    fresh = write(tmp_path / "f.jsonl", {**MODELS, "new": 0.6}, seed=1)
+    assert run("calibrate", fresh, "--artefact", artefact) == 0
+    assert run("evaluate", fresh, "--artefact", artefact, "--draws", 5) == 0
+    assert run("probe", fresh, "--artefact", artefact, "--model", "new") == 0
+    assert run("explain", "give the sum", "--artefact", artefact, "--detail") == 0
+    assert encoders == ["prefill:tiny", *["prefill:tiny?layer=4&pooling=last"] * 4]
+
+
+@pytest.mark.parametrize("encoder", ["prefill:m", "sentence-transformers:m", "bert"])
+def test_an_encoder_that_cannot_be_made_is_one_line_before_any_work(
+    encoder: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for package in ("torch", "transformers", "sentence_transformers"):
+        monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr(shared_core.cli, "read_table", lambda *_, **__: pytest.fail("worked"))
+    assert run("train", "t.jsonl", "--encoder", encoder, "--out", tmp_path / "a") == 2
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1
+    assert ("[local]" in said) == (encoder != "bert")
