@@ -45,6 +45,7 @@ Floats = npt.NDArray[np.floating[Any]]
 SLOPE: Final = 4.0
 """Log odds per unit of probability at one half: puts a regression of scores among log odds."""
 
+_ANYTHING: Final = 1 / 3  # variance of a deviation that may be anything from -1 to 1 alike
 _CLIP: Final = 4.0  # standard deviations: one odd measure must not decide
 _INLINE: Final = 8_000  # characters, without an encoder
 _REGRESSIONS: Final = [1, 2, 4]  # places in the blend
@@ -244,7 +245,7 @@ class LearnedPredictor:
                 (values * values) @ w.term_variance[seen.buckets],
                 (encoding * encoding) @ w.encoding_variance,
             )
-            yield inputs, SLOPE**2 * np.array(variance)
+            yield inputs, SLOPE**2 * np.minimum(variance, _ANYTHING)
 
     def _logits(self, inputs: Floats, variance: Floats) -> tuple[Floats, Floats]:
         """Return each known model's log odds and their standard deviation."""

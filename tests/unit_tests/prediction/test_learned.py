@@ -86,7 +86,8 @@ def test_a_model_never_seen_gets_its_strength_and_what_the_others_find(
 
 
 def test_more_labels_make_intervals_narrower() -> None:
-    few, many = (fit(outcomes(n=n)).predict(prompt(TEXTS[0]), KNOWN) for n in (60, 600))
+    usual = prompt(outcomes().prompts[0])
+    few, many = (fit(outcomes(n=n)).predict(usual, KNOWN) for n in (60, 600))
     for wide, narrow in zip(few, many, strict=True):
         assert narrow.quality_high - narrow.quality_low < wide.quality_high - wide.quality_low
 
