@@ -20,7 +20,8 @@ from shared_core.lab.table import Outcomes
 from shared_core.prediction.encoders import Encoder, encoded
 from shared_core.prediction.features import BUCKETS, MEASURES, Features, features, fingerprints
 from shared_core.prediction.learned import LearnedPredictor, Weights, moved, standardised
-from shared_core.prediction.surface import difficulty, quality_logit, surface_features
+from shared_core.prediction.prior import prompt_difficulty
+from shared_core.prediction.surface import quality_logit
 from shared_core.tokens import estimate_tokens
 from shared_core.types import CalibrationSample
 
@@ -357,7 +358,7 @@ def _design(prompts: Sequence[str], encodings: Floats) -> _Design:
     measures = np.array([one.measures for one in seen])
     centre, scale = measures.mean(axis=0), np.maximum(measures.std(axis=0), LEAST_SPREAD)
     encoding_centre, encoding_scale = _moments(encodings)
-    hardness = np.array([difficulty(surface_features(prompt)) for prompt in prompts])
+    hardness = np.array([prompt_difficulty(prompt) for prompt in prompts])
     terms = (diags(1.0 / np.maximum(norms, 1e-9)) @ weighted).tocsr()
     return _Design(
         measures=standardised(measures, centre, scale),

@@ -1,7 +1,7 @@
-"""The honest fallback: the surface of the prompt against declared strengths.
+"""The honest fallback: the prompt's difficulty at first sight against declared strengths.
 
-It needs no training data, no download and no encoder, and it knows little: it orders prompts no
-better than their length does. It is there so that a router works before anything has been learned.
+It needs no data of the user's, no download and no encoder, and it knows little. It is there so that
+a router works before anything has been learned.
 """
 
 from __future__ import annotations
@@ -9,13 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shared_core.prediction.surface import (
-    OUTPUT_TOKENS,
-    contributions,
-    difficulty,
-    quality,
-    surface_features,
-)
+from shared_core.prediction.prior import contributions, prompt_difficulty
+from shared_core.prediction.surface import OUTPUT_TOKENS, quality
 from shared_core.types import Candidate, Estimate, Prompt
 
 __all__ = ["FallbackPredictor"]
@@ -23,7 +18,7 @@ __all__ = ["FallbackPredictor"]
 
 @dataclass(frozen=True, slots=True)
 class FallbackPredictor:
-    """Predicts quality from a prompt's surface and each candidate's declared strength.
+    """Predicts quality from a prompt's difficulty (`prior`) and each candidate's declared strength.
 
     The interval is wide (96 % of what was measured lies within it) because the estimate is poor.
 
@@ -37,7 +32,7 @@ class FallbackPredictor:
 
     def predict(self, prompt: Prompt, candidates: Sequence[Candidate]) -> Sequence[Estimate]:
         """See `Predictor.predict`."""
-        hardness = difficulty(surface_features(prompt.text))
+        hardness = prompt_difficulty(prompt.text)
         return [
             Estimate(c.name, *quality(hardness, c.strength or 0.0), output_tokens=OUTPUT_TOKENS)
             for c in candidates
@@ -45,5 +40,4 @@ class FallbackPredictor:
 
     def contributions(self, prompt: Prompt, candidate: Candidate) -> list[tuple[str, float]]:
         """Return what lowers the odds of a good answer: (feature, log odds), largest first."""
-        strength = candidate.strength or 0.0
-        return contributions(surface_features(prompt.text), strength)
+        return contributions(prompt.text, candidate.strength or 0.0)

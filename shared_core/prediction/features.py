@@ -2,8 +2,7 @@
 
 In: text. Out: `Features`: which of `BUCKETS` hash buckets its words and pairs of neighbouring words
 fall into and how often, and the `MEASURES` of its surface. The whole text counts; the work is
-linear in its length. No vocabulary, no encoder, no language: a script without spaces is read by
-its single characters and their pairs.
+linear in its length.
 """
 
 from __future__ import annotations
@@ -11,24 +10,20 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from shared_core.prediction.terms import BUCKETS, bucket, buckets, terms, tokens
+
 __all__ = ["BUCKETS", "MEASURES", "Features", "bucket", "features", "fingerprints", "terms"]
 
-BUCKETS: Final = 1 << 15
-"""Hash buckets for terms. 2^17 ordered held-out prompts no better (docs/decisions/011)."""
+__all__ = ["BUCKETS", "MEASURES", "Features", "bucket", "features", "terms"]
 
-_WIDE: Final = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3"  # Kana, Han, Hangul: no spaces
-_TOKEN: Final = re.compile(rf"[{_WIDE}]|[^\W\d_{_WIDE}]+|\d+|[^\w\s]|_")
-_LONGEST_NUMBER: Final = 4  # numbers count by their digits: 7 and 9 are one term, 1234 and 98765
 _OPTION: Final = re.compile(r"^\s*\(?[A-J][).:]", re.MULTILINE)
 _SENTENCE_END: Final = re.compile(r"[.?!。？！](?:\s|$)")  # noqa: RUF001
 _SYMBOLS: Final = frozenset("=+*^<>|~\\$()[]{};×÷√∑∫≤≥≠±∞π∈→")  # noqa: RUF001
@@ -59,26 +54,13 @@ class Features:
 
 def features(text: str) -> Features:
     """Return the features of a text; any string has some."""
-    tokens = _TOKEN.findall(text)
-    counts: dict[int, int] = {}
-    for term, count in _terms(tokens).items():
-        place = bucket(term)
-        counts[place] = counts.get(place, 0) + count
+    found = tokens(text)
+    counts = Counter(buckets(found))
     return Features(
         np.fromiter(counts.keys(), np.int64, len(counts)),
         1.0 + np.log(np.fromiter(counts.values(), np.float64, len(counts))),
-        np.array(_measures(text, tokens)),
+        np.array(_measures(text, found)),
     )
-
-
-def terms(text: str) -> Counter[str]:
-    """Return words, numbers (by how many digits they have), marks, and pairs of neighbours."""
-    return _terms(_TOKEN.findall(text))
-
-
-def bucket(term: str) -> int:
-    """Return the hash bucket of a term, the same on every machine."""
-    return zlib.crc32(term.encode("utf-8", "surrogatepass")) % BUCKETS
 
 
 def fingerprints(texts: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -88,24 +70,13 @@ def fingerprints(texts: Sequence[str]) -> npt.NDArray[np.int64]:
     return np.frombuffer(digests, "<i8").astype(np.int64)
 
 
-def _terms(tokens: list[str]) -> Counter[str]:
-    words = [_as_word(token) for token in tokens]
-    counted = Counter(words)
-    counted.update(map(" ".join, pairwise(words)))
-    return counted
-
-
-def _as_word(token: str) -> str:
-    return "0" * min(len(token), _LONGEST_NUMBER) if token.isdecimal() else token.lower()
-
-
-def _measures(text: str, tokens: list[str]) -> list[float]:
-    numbers = [token for token in tokens if token.isdecimal()]
-    marks = Counter(token for token in tokens if len(token) == 1 and not token.isalnum())
-    words = [token for token in tokens if token[0].isalpha()]
+def _measures(text: str, found: list[str]) -> list[float]:
+    numbers = [token for token in found if token.isdecimal()]
+    marks = Counter(token for token in found if len(token) == 1 and not token.isalnum())
+    words = [token for token in found if token[0].isalpha()]
     sentences = max(1, len(_SENTENCE_END.findall(text)))
     counts = (
-        *(len(text), len(tokens), len(set(tokens)), len(numbers), len(set(numbers))),
+        *(len(text), len(found), len(set(found)), len(numbers), len(set(numbers))),
         *(sum(map(len, numbers)), sum(n for mark, n in marks.items() if mark in _SYMBOLS)),
         *(text.count("\n"), len(_OPTION.findall(text)), sentences, len(words) / sentences),
         sum(map(len, words)) / max(1, len(words)),

@@ -29,13 +29,9 @@ from shared_core.errors import ArtefactError, ConfigurationError
 from shared_core.prediction.artefact import read_artefact, write_artefact
 from shared_core.prediction.encoders import Encoder, encoded
 from shared_core.prediction.features import MEASURES, Features, bucket, features, terms
-from shared_core.prediction.surface import (
-    QUALITY_SPREAD,
-    difficulty,
-    quality_logit,
-    surface_features,
-)
-from shared_core.prediction.surface import contributions as surface_contributions
+from shared_core.prediction.prior import contributions as opinions
+from shared_core.prediction.prior import prompt_difficulty
+from shared_core.prediction.surface import QUALITY_SPREAD, quality_logit
 from shared_core.types import CalibrationSample, Candidate, Estimate, Prompt
 
 __all__ = ["LearnedPredictor", "Weights", "standardised"]
@@ -137,7 +133,7 @@ class LearnedPredictor:
 
     def predict(self, prompt: Prompt, candidates: Sequence[Candidate]) -> Sequence[Estimate]:
         """See `Predictor.predict`."""
-        hardness = _hardness(prompt.text)
+        hardness = prompt_difficulty(prompt.text)
         (inputs,) = self._inputs([prompt.text])
         logits, spreads = self._logits(*inputs)
         places = {name: place for place, name in enumerate(self.models)}
@@ -163,7 +159,7 @@ class LearnedPredictor:
         Names are measures, terms, parts of the fallback's opinion, and the encoding as a whole.
         """
         text, w = prompt.text, self.weights
-        opinion = surface_contributions(surface_features(text), candidate.strength or 0.0)
+        opinion = opinions(text, candidate.strength or 0.0)
         if candidate.name not in self.models:
             ((inputs, _),) = self._inputs([text])
             logits = (inputs * w.blend).sum(axis=1)
@@ -179,7 +175,7 @@ class LearnedPredictor:
             parts[repr(term)] = SLOPE * by_term * values[at] * float(w.by_term[at, place])
         encoding = self._encodings([text])[0] @ w.by_encoding[:, place]
         parts["encoding"] = SLOPE * by_encoding * float(encoding)
-        opinion = surface_contributions(surface_features(text), float(w.strengths[place]))
+        opinion = opinions(text, float(w.strengths[place]))
         return _largest(parts | {f"fallback: {name}": by_fallback * x for name, x in opinion})
 
     def save(self, folder: str | Path) -> None:
@@ -232,7 +228,7 @@ class LearnedPredictor:
         """Yield what is blended, m x 5, and the variance of each regression, 3, of each text."""
         w = self.weights
         for text, encoding in zip(texts, self._encodings(texts), strict=True):
-            seen, hardness = features(text), _hardness(text)
+            seen, hardness = features(text), prompt_difficulty(text)
             measures, values = self._measures(seen), self._terms(seen)
             inputs = np.empty(w.blend.shape)
             inputs[:, 0] = 1.0
@@ -288,10 +284,6 @@ def _estimate(name: str, logit: float, spread: float, tokens: float) -> Estimate
         quality_high=_probability(logit + _TWO_SIDED * spread),
         output_tokens=None if math.isnan(tokens) else round(tokens),
     )
-
-
-def _hardness(text: str) -> float:
-    return difficulty(surface_features(text))
 
 
 def _largest(parts: Mapping[str, float]) -> list[tuple[str, float]]:

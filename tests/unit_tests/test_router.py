@@ -249,7 +249,7 @@ def test_the_fallback_says_what_moved_its_estimates() -> None:
     assert told.detail is not None
     for estimate in told.estimates:
         parts = dict(told.detail.moved[estimate.candidate])
-        assert set(parts) == {"length", "numbers", "symbols"}
+        assert set(parts) == {"length", "numbers", "symbols", "words"}
         logit = math.log(estimate.quality / (1 - estimate.quality))
         assert 1.0 + sum(parts.values()) == pytest.approx(logit)
 
