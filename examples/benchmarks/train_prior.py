@@ -29,7 +29,7 @@ from sklearn.linear_model import Ridge
 
 from examples.benchmarks.overlap import overlapping, prompts_of
 from shared_core.lab.evaluate import cost_quality
-from shared_core.prediction.prior import CARD, FORMAT, MOST, SHIPPED, WEIGHTS, term_values
+from shared_core.prediction.prior import CARD, FORMAT, LEAST, MOST, SHIPPED, WEIGHTS, term_values
 from shared_core.prediction.surface import difficulty, surface_features
 from shared_core.prediction.terms import BUCKETS
 
@@ -166,9 +166,10 @@ def fit(sets: Sequence[TrainingSet], terms: Mapping[str, Any], rows: Rows) -> Ar
     return np.where(common, ridge.coef_, 0.0) / SURFACE
 
 
-def shifts(terms: sparse.csr_matrix, weights: Array) -> Array:
-    """Return by how much words move the difficulty of each row."""
-    return np.clip(terms @ weights, -MOST, MOST)
+def moved(surface: Array, terms: sparse.csr_matrix, weights: Array) -> Array:
+    """Return the difficulty of each row, as `Prior.difficulty` does."""
+    shifted = surface + np.clip(terms @ weights, -MOST, MOST)
+    return np.minimum(1.0, np.maximum(LEAST * surface, shifted))
 
 
 def held_out(
@@ -188,11 +189,11 @@ def held_out(
     }
     found = {}
     for one in sets:
-        moved = np.array([shifts(terms[one.name], weights) for weights in by_fold])
+        folds = np.array([moved(one.surface, terms[one.name], weights) for weights in by_fold])
         found[one.name] = {
             "surface": one.surface,
-            "family_left_out": one.surface + shifts(terms[one.name], by_family[one.family]),
-            "prompts_left_out": one.surface + moved[fold[one.name], np.arange(len(one.texts))],
+            "family_left_out": moved(one.surface, terms[one.name], by_family[one.family]),
+            "prompts_left_out": folds[fold[one.name], np.arange(len(one.texts))],
         }
     return found
 

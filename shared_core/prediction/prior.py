@@ -43,6 +43,9 @@ CARD: Final = "prior.json"
 MOST: Final = 0.2
 """Words move the difficulty by no more than this; of training prompts, 2 % would go further."""
 
+LEAST: Final = 0.5
+"""Share of the surface's difficulty that words leave: at none, the strongest were no better."""
+
 _READ: Final = 1_000  # characters of either end of a longer text
 _LOADING: Final = threading.Lock()
 
@@ -61,8 +64,8 @@ class Prior:
 
     def difficulty(self, text: str) -> float:
         """Return the difficulty of a prompt, 0 to 1; the work is bounded."""
-        hardness = difficulty(surface_features(text)) + self.shift(text)
-        return min(1.0, max(0.0, hardness))
+        surface = difficulty(surface_features(text))
+        return min(1.0, max(LEAST * surface, surface + self.shift(text)))
 
     def shift(self, text: str) -> float:
         """Return by how much a text's words move its difficulty, at most `MOST` either way."""
