@@ -52,6 +52,12 @@ def read(
     )
 
 
+def prompts_by_id(folder: Path, name: str) -> dict[str, str]:
+    """Return the texts of a set by their ids."""
+    rows = pd.read_parquet(folder / name / "data.parquet", columns=["prompt_id", "prompt"])
+    return dict(zip(rows.prompt_id, rows.prompt, strict=True))
+
+
 def routellm(folder: Path, benchmark: str) -> Outcomes:
     """Return one of RouteLLM's benchmarks: weak model (Mixtral) first, then strong (GPT-4)."""
     names = ("mistralai/Mixtral-8x7B-Instruct-v0.1", "gpt-4-1106-preview")

@@ -12,9 +12,9 @@ What can be had for a spend: the concave hull of a way's points and of the two s
 cheapest and the best (two settings can be mixed). Area: under it, between those two (0.5: a random
 mixture of them, 1: the best for the price of the cheapest). Saving: how much less than the best
 single model a point of it costs that is as good, or 99 % or 95 % as good, read off the tested
-prompts. "Chosen" is the largest δ that keeps the mean score of the best single model on the labelled
-prompts (cross-fitted), so that nothing is read off. Intervals: 95 % of bootstrap samples, each of
-the tested prompts of one seed.
+prompts. "Chosen" is the largest δ that keeps the mean score of the best single model on the
+labelled prompts (cross-fitted), so that nothing is read off. Intervals: 95 % of bootstrap samples,
+each of the tested prompts of one seed.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ of the prompts of one seed, so it covers one draw of labels, not the mean of man
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from shared_core.types import Turn
 
 BENCHMARKS = ("mmlu", "gsm8k", "mt_bench")
 FOLDS = 5
+PREFILL = "smollm2"  # among the encodings: states of a small language model
 CURVE = (30, 60, 120, 200, 400, 800, 1500, 7000)
 CURVE_WAYS: Mapping[str, Learner] = {
     "adapted": router,
@@ -49,6 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--draws", type=int, default=1000, help="bootstrap samples")
     parser.add_argument("--seeds", type=int, default=20, help="draws of the labelled prompts")
     parser.add_argument("--baseline-seeds", type=int, default=5, help="the same for baselines")
+    parser.add_argument("--encodings", type=Path, help="folder of MODEL_BENCHMARK.npz")
     parser.add_argument("--labels", type=int, default=1500, help="labelled prompts of MMLU")
     options = parser.parse_args(arguments)
     _splits.remember_features()
@@ -59,6 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
         f"--labels {options.labels} --draws {options.draws}",
         **without_labels(tables, options),
         **with_labels(tables, options),
+        **with_encodings(tables, options),
         "label_curve": label_curve(tables, options),
     }
     drawn = {"routellm": draw(results), "label_curve": draw_curve(results["label_curve"])}
@@ -106,6 +110,47 @@ def with_labels(tables: Mapping[str, Outcomes], options: argparse.Namespace) -> 
     fewer = with_seeds(options, options.baseline_seeds)
     baselines = {way: learned(learner, tables, fewer) for way, learner in BASELINES.items()}
     return {"adapted": learned(router, tables, options), **baselines}
+
+
+def with_encodings(tables: Mapping[str, Outcomes], options: argparse.Namespace) -> dict[str, Any]:
+    """Return what ours learns with an encoder, and without it from the same prompts.
+
+    The vectors are read from files (arrays prompt_id and encoding), on the prompts that have one.
+    Without the option: what an earlier run found, if any.
+    """
+    if options.encodings is None:
+        earlier = _page.load(options.out, "routellm")
+        return {way: one for way, one in earlier.items() if way.startswith("adapted_")}
+    found: dict[str, Any] = {}
+    ids = _tables.prompts_by_id(options.data, "eval_routellm")
+    for model in sorted({file.stem.rpartition("_")[0] for file in options.encodings.glob("*.npz")}):
+        vectors: dict[str, Floats] = {}
+        for name in ("mmlu", "gsm8k"):
+            with np.load(options.encodings / f"{model}_{name}.npz") as file:
+                pairs = zip(file["prompt_id"].tolist(), file["encoding"], strict=True)
+                vectors |= {ids[place]: vector for place, vector in pairs}
+        encoded = {
+            name: tables[name].subset([text in vectors for text in tables[name].prompts])
+            for name in ("mmlu", "gsm8k")
+        }
+        few = with_seeds(options, options.baseline_seeds)
+        way = "adapted_prefill" if model == PREFILL else f"adapted_{model}"
+        reading = partial(router, encoder=Vectors(model, vectors))
+        found[way] = learned(reading, encoded, few)
+        found[f"{way}_without"] = learned(router, encoded, few)
+    return found
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """An encoder whose answers are known beforehand."""
+
+    name: str
+    of: Mapping[str, Floats]
+
+    def encode(self, texts: Sequence[str]) -> Floats:
+        """Return one row per text."""
+        return np.array([self.of[text] for text in texts])
 
 
 def learned(
@@ -159,7 +204,10 @@ def label_curve(tables: Mapping[str, Outcomes], options: argparse.Namespace) -> 
         for labels in CURVE:
             if labels > 0.65 * len(table.prompts):
                 continue
-            few = with_seeds(options, max(2, min(options.baseline_seeds, 15_000 // labels)))
+            few = with_seeds(
+                options,
+                max(min(2, options.baseline_seeds), min(options.baseline_seeds, 15_000 // labels)),
+            )
             curve[name]["seeds"][str(labels)] = few.seeds
             for way, learner in CURVE_WAYS.items():
                 predict = partial(_splits.held_out, learner, table, labels)

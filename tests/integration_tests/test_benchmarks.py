@@ -1,0 +1,276 @@
+"""The benchmarks of learning run on a tiny made-up folder of data; real results stay untouched."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from examples.benchmarks import _page, _splits, baselines, calibration, latency, n_models, routellm
+from shared_core.lab import fit as fit_module
+from shared_core.prediction import learned
+
+WORDS = ("river", "apple", "seven", "stone", "cloud", "paper", "green", "music", "plain", "table")
+PAGE = Path(_page.HERE / "README.md")
+LADDERS = {
+    "eval_zeroeval_gsm8k_mmluredux": (
+        ("mmlu_redux", "gsm8k_test"),
+        tuple(dict.fromkeys((*n_models.PRICED["zeroeval"][2], *calibration.LADDER))),
+    ),
+    "eval_mmlu_pro_ori_mmlu": (("mmlu_pro_cot",), n_models.PRICED["mmlu_pro"][2]),
+}
+
+
+@pytest.fixture(autouse=True)
+def _forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let go of the remembered features afterwards."""
+    for module in (fit_module, learned):
+        monkeypatch.setattr(module, "features", module.features)
+        monkeypatch.setattr(module, "surface_features", module.surface_features)
+
+
+def question(rng: random.Random, hard: bool) -> str:
+    words = [*rng.choices(WORDS, k=rng.randint(5, 30)), *(["quark"] * hard)]
+    rng.shuffle(words)
+    return " ".join(words)
+
+
+def outcomes(datasets: Sequence[str], models: Sequence[str], prompts: int) -> pd.DataFrame:
+    """Answers of models of which each is better than the one before; few like quarks."""
+    rng = random.Random(5)
+    rows: list[dict[str, Any]] = []
+    for dataset in datasets:
+        for number in range(prompts):
+            hard = rng.random() < 0.4
+            text = question(rng, hard)
+            for place, model in enumerate(models):
+                chance = (0.2 if hard else 0.7) + (0.3 if not hard else 0.7) * place / len(models)
+                rows.append(
+                    {
+                        "dataset": dataset,
+                        "prompt_id": f"{dataset}-{number}",
+                        "prompt": text,
+                        "model": model,
+                        "score": float(rng.random() < chance),
+                        "output_tokens": None,
+                        "cost": 0.001 * 2**place,
+                        "contaminated_per_routellm": number == 0,
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def write(folder: Path, table: pd.DataFrame) -> None:
+    folder.mkdir(parents=True)
+    table.to_parquet(folder / "data.parquet")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    pair = ("mistralai/Mixtral-8x7B-Instruct-v0.1", "gpt-4-1106-preview")
+    write(
+        folder / "eval_routellm",
+        outcomes([f"routellm_{name}" for name in routellm.BENCHMARKS], pair, 120),
+    )
+    write(
+        folder / "eval_routerbench_lite",
+        outcomes(n_models.ROUTERBENCH, ("small", "middle", "large"), 50),
+    )
+    listed = []
+    for name, (datasets, models) in LADDERS.items():
+        # Without costs: the list prices stand in.
+        write(folder / name, outcomes(datasets, models, 120 // len(datasets)).assign(cost=np.nan))
+        listed += [(name, model, 2.0**place, 2.0**place) for place, model in enumerate(models)]
+    columns = ["set", "model", "usd_per_m_in", "usd_per_m_out"]
+    (folder / "model_info").mkdir()
+    pd.DataFrame(listed, columns=columns).to_csv(folder / "model_info" / "models.csv")
+    return folder
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """A folder with a page that has a place for every table, all of them empty."""
+    names = (
+        "routellm",
+        "label_curve",
+        "calibration",
+        "believed",
+        "n_models",
+        "left_out",
+        "latency",
+    )
+    places = [f"<!-- table: {name} -->\n<!-- end -->" for name in names]
+    (tmp_path / "README.md").write_text("\n".join(["before", *places, "after"]))
+    return tmp_path
+
+
+def results(out: Path, name: str) -> dict[str, Any]:
+    found = json.loads((out / "results" / f"{name}.json").read_text())
+    assert found["command"].split(" -m ")[1].startswith(f"examples.benchmarks.{name}")
+    for figure in figures(found):
+        if figure["value"] is None:
+            assert figure["low"] is None
+        else:
+            assert figure["low"] <= figure["high"]
+    page = (out / "README.md").read_text()
+    assert page.startswith("before")
+    assert page.endswith("after")
+    return found
+
+
+def figures(found: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(found, dict):
+        if "low" in found:
+            yield found
+        for one in found.values():
+            yield from figures(one)
+
+
+def table(out: Path, name: str) -> list[list[str]]:
+    """The rows of a table in the page, titles first."""
+    page = (out / "README.md").read_text()
+    drawn = page.partition(f"<!-- table: {name} -->\n")[2].partition("<!-- end -->")[0]
+    rows = [line.strip("| ").split(" | ") for line in drawn.splitlines()]
+    assert len({len(row) for row in rows if not row[0].startswith("---")}) == 1
+    return [row for row in rows if not row[0].startswith("---")]
+
+
+def test_routellm(data: Path, out: Path) -> None:
+    small = ["--seeds", "2", "--baseline-seeds", "1", "--draws", "10", "--labels", "60"]
+    routellm.main(["--data", str(data), "--out", str(out), *small])
+    found = results(out, "routellm")
+    assert found["random"]["mmlu"]["apgr"]["value"] == 0.5
+    assert found["zero_label"]["mt_bench"]["labels"] == 0
+    assert found["zero_label"]["mmlu"]["prompts"] == 119  # one is contaminated
+    assert found["adapted"]["mmlu"]["labels"] == 59
+    assert found["adapted"]["mmlu"]["prompts"] == 60
+    assert found["adapted"]["gsm8k"]["labels"] == 95
+    assert found["adapted"]["gsm8k"]["prompts"] == 119
+    for way in ("adapted", *baselines.BASELINES):
+        assert 0 < found[way]["gsm8k"]["apgr"]["value"] < found["oracle"]["gsm8k"]["apgr"]["value"]
+    assert set(found["label_curve"]["gsm8k"]["adapted"]) == {"0", "30", "60"}
+    assert len(table(out, "routellm")) == 1 + 3 * 4 + 2 * 5
+    assert len(table(out, "label_curve")) == 1 + 2 * 3
+    picture = (out / "results" / "label_curve.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    assert len(picture) < 60_000
+
+
+def test_calibration(data: Path, out: Path) -> None:
+    small = ["--splits", "3", "--believed", "2", "--labels", "40", "200"]
+    calibration.main(["--data", str(data), "--out", str(out), *small])
+    found = results(out, "calibration")
+    for quality in calibration.QUALITIES:
+        one = found["promises"]["mmlu"]["40"][f"quality_{quality}"]
+        assert one["splits"] == 3
+        groups = [one[kind] for kind in ("calibrated", "uncalibrated") if kind in one]
+        assert sum(group["promises"] for group in groups) == 3
+        assert sum(group["held"] for group in groups) == one["held"]
+        assert found[f"quality_{quality}"]["splits"] == 3  # 200 labels are more than there are
+    assert set(found["believed"]) == {
+        *("mmlu", "gsm8k", "zeroeval_mmlu_redux", "zeroeval_gsm8k_test")
+    }
+    assert 0 < found["believed"]["mmlu"]["router"]["40"]["brier"]["value"] < 0.35
+    assert len(table(out, "calibration")) > 3
+    assert len(table(out, "believed")) > 4
+
+
+def test_n_models(data: Path, out: Path) -> None:
+    small = ["--draws", "10", "--seeds", "1", "--left-out-seeds", "1"]
+    n_models.main(["--data", str(data), "--out", str(out), *small])
+    found = results(out, "n_models")
+    assert set(found["sets"]) == {"routerbench_lite", "zeroeval", "mmlu_pro"}
+    for one in found["sets"].values():
+        ways = one["ways"]
+        assert ways["random"]["area"]["value"] == pytest.approx(0.5, abs=0.01)
+        assert ways["oracle"]["area"]["value"] > ways["router"]["area"]["value"]
+        assert all(
+            0 <= way["saving"]["value"] <= way["saving_at_0.95"]["value"] for way in ways.values()
+        )
+    models = found["sets"]["routerbench_lite"]["models"]
+    assert models["large"]["usd_per_1000"] == 4 and models["small"]["usd_per_1000"] == 1  # noqa: PT018
+    assert set(found["left_out"]["routerbench_lite"]["probe"]["by_model"]) == set(models)
+    assert len(table(out, "n_models")) == 1 + 3 * 11
+    assert len(table(out, "left_out")) == 1 + 3 * 2
+
+
+def test_latency(out: Path) -> None:
+    latency.main(["--out", str(out), "--rounds", "5", "--prompts", "60", "--models", "2"])
+    found = results(out, "latency")
+    assert found["candidates"] == 2
+    for name in ("fallback", "learned"):
+        times = found["decision"][name]
+        assert 0 < times["short"]["p50_ms"]["value"] < times["8k tokens"]["p50_ms"]["value"]
+    assert len(table(out, "latency")) == 1 + 5
+
+
+def test_the_page_of_the_repository_has_every_place(out: Path) -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    for line in (out / "README.md").read_text().splitlines():
+        if line.startswith("<!-- table"):
+            assert line in page
+
+
+def test_a_page_without_the_place_is_refused() -> None:
+    with pytest.raises(ValueError, match="'believed'"):
+        _page.with_table("<!-- table: other -->\n<!-- end -->", "believed", "| a |")
+
+
+@pytest.mark.parametrize("way", [*baselines.BASELINES, "router"])
+def test_a_learner_learns_what_is_hard(way: str) -> None:
+    rng = random.Random(3)
+    hard = [rng.random() < 0.5 for _ in range(300)]
+    texts = [question(rng, one) for one in hard]
+    easy = 1.0 - np.array(hard, float)
+    scores = np.column_stack([easy, np.array([float(rng.random() < 0.8) for _ in texts])])
+    learner = {**baselines.BASELINES, "router": baselines.router}[way]
+    predicted = learner(texts[:200], scores[:200])(texts[200:])
+    assert predicted.shape == (100, 2)
+    assert predicted.min() >= 0
+    assert predicted.max() <= 1
+    good = easy[200:] == 1
+    assert predicted[good, 0].mean() > predicted[~good, 0].mean() + 0.1
+
+
+def test_prompt_length_learns_that_long_is_hard() -> None:
+    texts = ["word " * n for n in range(1, 101)]
+    scores = np.array([[float(n < 50)] for n in range(1, 101)])
+    predicted = baselines.prompt_length(texts, scores)(["word", "word " * 200])
+    assert predicted[0, 0] > 0.75 > 0.25 > predicted[1, 0]
+
+
+def test_no_prompt_is_predicted_by_a_fit_that_saw_it() -> None:
+    seen: list[set[str]] = []
+
+    def learner(texts: Sequence[str], scores: np.ndarray) -> baselines.Predict:
+        known = set(texts)
+        seen.append(known)
+
+        def predict(new: Sequence[str]) -> np.ndarray:
+            assert not known & set(new)
+            return np.zeros((len(new), 2))
+
+        return predict
+
+    made = baselines.as_outcomes([str(n) for n in range(50)], np.zeros((50, 2)))
+    halves = _splits.held_out(learner, made, 20, 1)
+    assert np.isnan(halves[:, 0]).sum() == 20
+    assert not np.isnan(_splits.cross_fitted(learner, made, 5, 1)).any()
+    assert [len(known) for known in seen] == [20, *[40] * 5]
+
+
+def test_area_and_saving_of_known_curves() -> None:
+    ends = ([0.0, 1.0], [1.0, 3.0])  # cheapest and best single model: scores, costs
+    score, cost = np.array([0.0, 1.0, *ends[0]]), np.array([1.0, 3.0, *ends[1]])
+    assert n_models.area(score, cost) == pytest.approx(0.5)
+    free = np.array([1.0, 1.0, *ends[1]])
+    assert n_models.area(np.array([1.0, 1.0, *ends[0]]), free) == pytest.approx(1.0)
+    half = np.array([[0.5, 1.0, *ends[0]]]), np.array([[1.0, 1.5, *ends[1]]])
+    assert n_models.trade_off(*half)[1] == pytest.approx(0.5)
