@@ -51,24 +51,30 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--draws", type=int, default=1000, help="bootstrap samples")
     parser.add_argument("--seeds", type=int, default=20, help="draws of the labelled prompts")
     parser.add_argument("--baseline-seeds", type=int, default=5, help="the same for baselines")
-    parser.add_argument("--encodings", type=Path, help="folder of MODEL_BENCHMARK.npz")
+    parser.add_argument("--encodings", type=Path, help="folder of MODEL_BENCHMARK.npz: adds these")
     parser.add_argument("--labels", type=int, default=1500, help="labelled prompts of MMLU")
     options = parser.parse_args(arguments)
     _splits.remember_features()
     tables = {name: _tables.routellm(options.data, name) for name in BENCHMARKS}
-    results: dict[str, Any] = {
+    results = with_encodings(tables, options) if options.encodings else without(tables, options)
+    drawn = {"routellm": draw(results), "label_curve": draw_curve(results["label_curve"])}
+    _page.publish(options.out, "routellm", results, drawn)
+    picture = options.out / "results" / "label_curve.png"
+    picture.write_bytes(plot(results["label_curve"]))
+
+
+def without(tables: Mapping[str, Outcomes], options: argparse.Namespace) -> dict[str, Any]:
+    """Return all that needs no encoder; what an earlier run found with one is kept."""
+    earlier = _page.load(options.out, "routellm")
+    return {
         "command": f"python -m examples.benchmarks.routellm --data FOLDER --seed {options.seed} "
         f"--seeds {options.seeds} --baseline-seeds {options.baseline_seeds} "
         f"--labels {options.labels} --draws {options.draws}",
         **without_labels(tables, options),
         **with_labels(tables, options),
-        **with_encodings(tables, options),
+        **{name: one for name, one in earlier.items() if "adapted_" in name},
         "label_curve": label_curve(tables, options),
     }
-    drawn = {"routellm": draw(results), "label_curve": draw_curve(results["label_curve"])}
-    _page.publish(options.out, "routellm", results, drawn)
-    picture = options.out / "results" / "label_curve.png"
-    picture.write_bytes(plot(results["label_curve"]))
 
 
 def gain_of(scores: Floats) -> Floats:
@@ -113,15 +119,16 @@ def with_labels(tables: Mapping[str, Outcomes], options: argparse.Namespace) -> 
 
 
 def with_encodings(tables: Mapping[str, Outcomes], options: argparse.Namespace) -> dict[str, Any]:
-    """Return what ours learns with an encoder, and without it from the same prompts.
+    """Add to an earlier run what ours learns with an encoder, and without it from the same prompts.
 
     The vectors are read from files (arrays prompt_id and encoding), on the prompts that have one.
-    Without the option: what an earlier run found, if any.
     """
-    if options.encodings is None:
-        earlier = _page.load(options.out, "routellm")
-        return {way: one for way, one in earlier.items() if way.startswith("adapted_")}
-    found: dict[str, Any] = {}
+    found = _page.load(options.out, "routellm")
+    found["command_of_adapted_with_encodings"] = (
+        f"python -m examples.benchmarks.routellm --data FOLDER --encodings FOLDER "
+        f"--seed {options.seed} --baseline-seeds {options.baseline_seeds} "
+        f"--labels {options.labels} --draws {options.draws}"
+    )
     ids = _tables.prompts_by_id(options.data, "eval_routellm")
     for model in sorted({file.stem.rpartition("_")[0] for file in options.encodings.glob("*.npz")}):
         vectors: dict[str, Floats] = {}
@@ -219,10 +226,10 @@ def label_curve(tables: Mapping[str, Outcomes], options: argparse.Namespace) -> 
 def draw(results: Mapping[str, Any]) -> str:
     """Return the figures as a Markdown table."""
     titles = ["benchmark", "order", "labels", "seeds", "APGR (95 %)", "CPT50", "CPT80"]
-    ways = {way: one for way, one in results.items() if way not in ("command", "label_curve")}
+    ways = {way: one for way, one in results.items() if "command" not in way}
     rows = []
     for name in BENCHMARKS:
-        for way in (way for way in ways if name in ways[way]):
+        for way in (way for way in ways if name in ways[way] and way != "label_curve"):
             one = ways[way][name]
             cpt = [f"{one[key]['value']:.3f}" for key in ("cpt50", "cpt80")]
             prompts = f"{name}, {one['prompts']} prompts"
