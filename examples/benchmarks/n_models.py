@@ -97,7 +97,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = _page.parser(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--draws", type=int, default=300, help="bootstrap samples")
-    parser.add_argument("--seeds", type=int, default=5, help="draws of the labelled half")
+    parser.add_argument("--seeds", type=int, default=4, help="draws of the labelled half")
     parser.add_argument("--left-out-seeds", type=int, default=2, help="of these, leave models out")
     options = parser.parse_args(arguments)
     _splits.remember_features()

@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure, write the JSON file, the tables and the picture."""
     parser = _page.parser(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
-    parser.add_argument("--draws", type=int, default=1000, help="bootstrap samples")
+    parser.add_argument("--draws", type=int, default=500, help="bootstrap samples")
     parser.add_argument("--seeds", type=int, default=20, help="draws of the labelled prompts")
     parser.add_argument("--baseline-seeds", type=int, default=5, help="the same for baselines")
     parser.add_argument("--encodings", type=Path, help="folder of MODEL_BENCHMARK.npz: adds these")
