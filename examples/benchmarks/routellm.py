@@ -59,8 +59,9 @@ def main(arguments: list[str] | None = None) -> None:
     results = with_encodings(tables, options) if options.encodings else without(tables, options)
     drawn = {"routellm": draw(results), "label_curve": draw_curve(results["label_curve"])}
     _page.publish(options.out, "routellm", results, drawn)
-    picture = options.out / "results" / "label_curve.png"
-    picture.write_bytes(plot(results["label_curve"]))
+    if not options.encodings:
+        picture = options.out / "results" / "label_curve.png"
+        picture.write_bytes(plot(results["label_curve"]))
 
 
 def without(tables: Mapping[str, Outcomes], options: argparse.Namespace) -> dict[str, Any]:

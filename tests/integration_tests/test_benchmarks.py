@@ -133,7 +133,7 @@ def figures(found: Any) -> Iterator[dict[str, Any]]:
             yield from figures(one)
 
 
-def table(out: Path, name: str) -> list[list[str]]:
+def table_of(out: Path, name: str) -> list[list[str]]:
     """The rows of a table in the page, titles first."""
     page = (out / "README.md").read_text()
     drawn = page.partition(f"<!-- table: {name} -->\n")[2].partition("<!-- end -->")[0]
@@ -156,11 +156,35 @@ def test_routellm(data: Path, out: Path) -> None:
     for way in ("adapted", *baselines.BASELINES):
         assert 0 < found[way]["gsm8k"]["apgr"]["value"] < found["oracle"]["gsm8k"]["apgr"]["value"]
     assert set(found["label_curve"]["gsm8k"]["adapted"]) == {"0", "30", "60"}
-    assert len(table(out, "routellm")) == 1 + 3 * 4 + 2 * 5
-    assert len(table(out, "label_curve")) == 1 + 2 * 3
+    assert len(table_of(out, "routellm")) == 1 + 3 * 4 + 2 * 5
+    assert len(table_of(out, "label_curve")) == 1 + 2 * 3
     picture = (out / "results" / "label_curve.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
     assert len(picture) < 60_000
+
+
+def test_routellm_with_encodings(data: Path, out: Path) -> None:
+    table = pd.read_parquet(data / "eval_routellm" / "data.parquet").drop_duplicates("prompt_id")
+    folder = out / "encodings"
+    folder.mkdir()
+    for name in ("mmlu", "gsm8k"):
+        rows = table[table.dataset == f"routellm_{name}"][10:]
+        tells = np.array([[float("quark" in text), 1.0] for text in rows.prompt])
+        np.savez(folder / f"smollm2_{name}.npz", prompt_id=list(rows.prompt_id), encoding=tells)
+    (out / "results").mkdir()
+    kept = {"command": "python -m examples.benchmarks.routellm", "label_curve": {}}
+    (out / "results" / "routellm.json").write_text(json.dumps(kept))
+    options = ["--encodings", str(folder), "--baseline-seeds", "2", "--draws", "10"]
+    routellm.main(["--data", str(data), "--out", str(out), *options])
+    found = results(out, "routellm")
+    assert found["command"] == kept["command"]
+    for way in ("adapted_prefill", "adapted_prefill_without"):
+        assert found[way]["mmlu"]["labels"] == 55
+        assert found[way]["gsm8k"]["prompts"] == 110
+    for name in ("mmlu", "gsm8k"):
+        with_, without = found["adapted_prefill"][name], found["adapted_prefill_without"][name]
+        assert with_["apgr"]["value"] > without["apgr"]["value"] + 0.05
+    assert len(table_of(out, "routellm")) == 1 + 2 * 2
 
 
 def test_calibration(data: Path, out: Path) -> None:
@@ -178,8 +202,8 @@ def test_calibration(data: Path, out: Path) -> None:
         *("mmlu", "gsm8k", "zeroeval_mmlu_redux", "zeroeval_gsm8k_test")
     }
     assert 0 < found["believed"]["mmlu"]["router"]["40"]["brier"]["value"] < 0.35
-    assert len(table(out, "calibration")) > 3
-    assert len(table(out, "believed")) > 4
+    assert len(table_of(out, "calibration")) > 3
+    assert len(table_of(out, "believed")) > 4
 
 
 def test_n_models(data: Path, out: Path) -> None:
@@ -197,8 +221,8 @@ def test_n_models(data: Path, out: Path) -> None:
     models = found["sets"]["routerbench_lite"]["models"]
     assert models["large"]["usd_per_1000"] == 4 and models["small"]["usd_per_1000"] == 1  # noqa: PT018
     assert set(found["left_out"]["routerbench_lite"]["probe"]["by_model"]) == set(models)
-    assert len(table(out, "n_models")) == 1 + 3 * 11
-    assert len(table(out, "left_out")) == 1 + 3 * 2
+    assert len(table_of(out, "n_models")) == 1 + 3 * 11
+    assert len(table_of(out, "left_out")) == 1 + 3 * 2
 
 
 def test_latency(out: Path) -> None:
@@ -208,7 +232,7 @@ def test_latency(out: Path) -> None:
     for name in ("fallback", "learned"):
         times = found["decision"][name]
         assert 0 < times["short"]["p50_ms"]["value"] < times["8k tokens"]["p50_ms"]["value"]
-    assert len(table(out, "latency")) == 1 + 5
+    assert len(table_of(out, "latency")) == 1 + 5
 
 
 def test_the_page_of_the_repository_has_every_place(out: Path) -> None:
