@@ -1,9 +1,11 @@
-"""Tables in memory, and encoders without a model, that tests learn from."""
+"""Tables in memory and in files, and encoders without a model, that tests learn from."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import numpy as np
 from shared_core.lab.table import Outcomes
 
 ABILITY = {"small": 0.35, "large": 0.9}
+MODELS = {"small": 0.4, "large": 0.95}  # of the tables that are written to files
 TOPICS = {"sum": 0.1, "list": 0.3, "proof": 0.9, "integral": 0.8}
 
 
@@ -29,6 +32,27 @@ def outcomes(
     chance = 1 / (1 + np.exp(8 * (hard - np.array([list(ability.values())]))))
     scores = (rng.random(chance.shape) < chance).astype(float)
     return table(prompts, tuple(ability), scores)
+
+
+def write(
+    path: Path, models: dict[str, float], *, prompts: int = 120, seed: int = 0, top: float = 1.0
+) -> Path:
+    """A table in which models of that ability fail at topics that are harder."""
+    rng, lines = np.random.default_rng(seed), []
+    for n in range(prompts):
+        topic = list(TOPICS)[n % len(TOPICS)]
+        prompt = f"Task {seed}-{n}: give the {topic} of {rng.integers(100)} and {rng.integers(9)}"
+        for name, ability in models.items():
+            right = rng.random() < 1 / (1 + np.exp(8 * (TOPICS[topic] - ability)))
+            row = {
+                "prompt": prompt,
+                "model": name,
+                "score": top * bool(right),
+                "cost": ability / 100,
+            }
+            lines.append(json.dumps({**row, "output_tokens": 50}))
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
 
 
 def table(prompts: Sequence[str], models: Sequence[str], scores: np.ndarray) -> Outcomes:

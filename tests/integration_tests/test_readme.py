@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from shared_core.cli import main
-from tests.fakes.outcomes import MODELS, write
+from tests.fakes.learning import MODELS, write
 from tests.integration_tests.written import run, stand_in
 
 README = Path(__file__).parents[2] / "README.md"

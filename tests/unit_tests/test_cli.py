@@ -18,8 +18,7 @@ import pytest
 import shared_core.cli
 from shared_core.cli import main
 from shared_core.prediction.learned import LearnedPredictor
-from tests.fakes.learning import FakeEncoder, parity_encoder
-from tests.fakes.outcomes import MODELS, write
+from tests.fakes.learning import MODELS, FakeEncoder, parity_encoder, write
 
 
 @pytest.fixture(scope="module")

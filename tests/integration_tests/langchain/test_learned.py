@@ -11,7 +11,7 @@ from langchain_router import ChatRouter, LearnedPredictor, Policy
 from shared_core import NotCalibratedError
 from shared_core.cli import main
 from tests.fakes.chat_models import ScriptedChat
-from tests.fakes.outcomes import MODELS, TOPICS, write
+from tests.fakes.learning import MODELS, TOPICS, write
 from tests.integration_tests.langchain.forms import router
 
 EASY, HARD = "Task 1: give the sum of 2 and 3", "Task 1: give the proof of 2 and 3"

@@ -10,7 +10,7 @@ from llama_index.core.llms import ChatMessage
 
 from llamaindex_router import LearnedPredictor, Policy
 from shared_core.cli import main
-from tests.fakes.outcomes import MODELS, write
+from tests.fakes.learning import MODELS, write
 from tests.integration_tests.llamaindex.forms import FORMS, Form
 from tests.integration_tests.llamaindex.scripted import router
 

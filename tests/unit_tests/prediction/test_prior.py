@@ -19,7 +19,15 @@ from safetensors.numpy import save_file
 
 from shared_core.errors import ArtefactError
 from shared_core.prediction import prior
-from shared_core.prediction.prior import CARD, MOST, SHIPPED, WEIGHTS, Prior, prompt_difficulty
+from shared_core.prediction.prior import (
+    CARD,
+    LEAST,
+    MOST,
+    SHIPPED,
+    WEIGHTS,
+    Prior,
+    prompt_difficulty,
+)
 from shared_core.prediction.surface import difficulty, surface_features
 from shared_core.prediction.terms import BUCKETS, bucket, buckets, terms, tokens
 
@@ -55,7 +63,7 @@ def test_words_move_the_difficulty_only_so_far(tmp_path: Path) -> None:
     for weight, end in ((9.0, MOST), (-9.0, -MOST)):
         write(tmp_path, [weight] * BUCKETS)
         assert Prior.load(tmp_path).shift("any words at all") == end
-    assert Prior.load(tmp_path).difficulty("Hi") == 0
+    assert Prior.load(tmp_path).difficulty("Hi") == LEAST * surface("Hi")
 
 
 def test_only_both_ends_of_a_long_prompt_are_read(tmp_path: Path) -> None:
