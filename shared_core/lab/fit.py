@@ -110,11 +110,7 @@ def fit(
             inputs = getattr(design, name)
             best = np.mean(targets**2, axis=0)
             for penalty in grid:
-                predicted = np.zeros((len(outcomes.prompts), len(columns)))
-                for fold in range(FOLDS):
-                    kept, left = rows[folds[rows] != fold], folds != fold
-                    weights = _ridge(inputs[kept], targets[folds[rows] != fold], penalty)
-                    predicted[~left] = inputs[~left] @ weights
+                predicted = _cross_fitted(inputs, rows, targets, folds, penalty)
                 errors = np.mean((targets - predicted[rows]) ** 2, axis=0)
                 better = errors < best
                 best = np.where(better, errors, best)
@@ -129,6 +125,17 @@ def fit(
         return predictor
     card = {**predictor.card, "encoder": encoder.name}
     return replace(predictor, encoder=encoder, card=card)
+
+
+def _cross_fitted(
+    inputs: Any, rows: npt.NDArray[np.int64], targets: Floats, folds: Any, penalty: float
+) -> Floats:
+    """Predict every prompt by a ridge on the scored rows of the other folds."""
+    predicted = np.zeros((len(folds), targets.shape[1]))
+    for fold in range(FOLDS):
+        kept, asked = folds[rows] != fold, folds == fold
+        predicted[asked] = inputs[asked] @ _ridge(inputs[rows[kept]], targets[kept], penalty)
+    return predicted
 
 
 def unseen(predictor: LearnedPredictor, outcomes: Outcomes) -> npt.NDArray[np.bool_]:
