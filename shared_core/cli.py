@@ -22,6 +22,7 @@ from shared_core.decision.policy import Policy
 from shared_core.errors import ArtefactError, ConfigurationError, RouterError, TableError
 from shared_core.lab import plots
 from shared_core.lab.fit import fit, probe, sample_of, unseen
+from shared_core.lab.kept import Kept
 from shared_core.lab.progress import shown
 from shared_core.lab.report import as_text, ladder, make_report
 from shared_core.lab.table import Outcomes, read_table
@@ -88,6 +89,12 @@ def _parser() -> argparse.ArgumentParser:
         help="a model that reads each prompt: sentence-transformers:NAME or prefill:NAME, where "
         "NAME is on the Hugging Face hub or a folder (default: none)",
     )
+    train.add_argument(
+        "--keep",
+        type=Path,
+        metavar="FILE",
+        help="keep what the encoder makes in this file: a run that was stopped goes on from there",
+    )
     train.add_argument("--out", type=Path, required=True, help="folder to write the artefact to")
     calibrate = command(
         "calibrate", _calibrate, "Set the thresholds by scored prompts that training has not seen."
@@ -122,7 +129,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _train(given: argparse.Namespace) -> None:
     _check_target(given.out)
-    encoder = None if given.encoder is None else encoder_from(given.encoder)
+    if given.keep and not given.encoder:
+        raise ConfigurationError("--keep keeps what an encoder makes: give --encoder too")
+    encoder = encoder_from(given.encoder) if given.encoder else None
+    if encoder and given.keep:
+        encoder = Kept(encoder, given.keep)
     outcomes = _read(given)
     with shown("training") as progress:
         predictor = fit(outcomes, encoder=encoder, seed=given.seed, progress=progress)

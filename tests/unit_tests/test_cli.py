@@ -398,6 +398,19 @@ def test_an_artefact_finds_its_encoder_again(
     assert encoders == ["prefill:tiny", *["prefill:tiny?layer=4&pooling=last"] * 4]
 
 
+def test_encodings_can_be_kept(
+    encoders: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, kept = write(tmp_path / "t.jsonl", MODELS), tmp_path / "kept.db"
+    command = ["train", table, "--out", tmp_path / "a", "--keep", kept]
+    assert run(*command) == 2
+    assert "give --encoder too" in capsys.readouterr().err
+    assert not kept.exists()
+    assert run(*command, "--encoder", "prefill:tiny") == 0
+    assert kept.stat().st_size > 0
+    assert encoders == ["prefill:tiny"]
+
+
 @pytest.mark.parametrize("encoder", ["prefill:m", "sentence-transformers:m", "bert"])
 def test_an_encoder_that_cannot_be_made_is_one_line_before_any_work(
     encoder: str,
