@@ -94,13 +94,8 @@ def read_artefact(
         ArtefactError: It is missing, corrupt, of another format, or of a wrong shape.
     """
     try:
-        content = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        if content["format"] != FORMAT:
-            raise ArtefactError(
-                folder, f"is of format {content['format']!r}, not {FORMAT}: train it again"
-            )
+        content, blob = _files(folder)
         models, names = _names(content["models"]), _names(content["calibrated_on"])
-        blob = (folder / Path(content["weights"]).name).read_bytes()
         if hashlib.sha256(blob).hexdigest() != content["sha256"]:
             raise ArtefactError(folder, "has weights that are not those its card names: corrupt")
         tensors = safetensors.numpy.load(blob)
@@ -116,6 +111,21 @@ def read_artefact(
         parts = {name.removeprefix(_SAMPLE): array for name, array in stored.items()}
         sample = CalibrationSample(names, **parts)
     return models, tensors, trained_on, sample, about
+
+
+def _files(folder: Path, tries: int = 3) -> tuple[dict[str, Any], bytes]:
+    """Return the card and the weights that it names."""
+    content = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    if content["format"] != FORMAT:
+        raise ArtefactError(
+            folder, f"is of format {content['format']!r}, not {FORMAT}: train it again"
+        )
+    try:
+        return content, (folder / Path(content["weights"]).name).read_bytes()
+    except FileNotFoundError:  # a new artefact may have come in between
+        if tries == 1:
+            raise
+        return _files(folder, tries - 1)
 
 
 def _names(value: Any) -> tuple[str, ...]:

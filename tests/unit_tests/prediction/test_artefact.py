@@ -205,6 +205,20 @@ def test_a_card_cannot_name_a_file_elsewhere(folder: Path, tmp_path: Path) -> No
         read_artefact(folder)
 
 
+def test_who_reads_while_another_writes_sees_one_of_both(
+    predictor: LearnedPredictor, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, read = replace(predictor, models=("a", "b"), sample=None), Path.read_bytes
+
+    def overtaken(path: Path) -> bytes:
+        monkeypatch.setattr(Path, "read_bytes", read)
+        other.save(folder)  # after the card was read, before the weights are
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", overtaken)
+    assert read_artefact(folder)[0] == ("a", "b")
+
+
 @pytest.mark.parametrize("calls_before", [0, 1])
 def test_a_write_that_fails_keeps_the_old_artefact(
     calls_before: int, folder: Path, monkeypatch: pytest.MonkeyPatch
