@@ -95,7 +95,7 @@ def fit(
     """
     _check(outcomes)
     groups = list(_groups(outcomes.scores))
-    pieces = -(-len(outcomes.prompts) // _PIECE) if encoder else 0
+    pieces = -(-len(outcomes.prompts) // _PIECE) if encoder is not None else 0
     tick = _ticks(pieces + len(groups) * sum(map(len, PENALTIES.values())), progress)
     design = _design(outcomes.prompts, _encodings(encoder, outcomes.prompts, tick))
     folds = _folds(outcomes.prompts, seed)
@@ -335,7 +335,7 @@ def _ticks(steps: int, progress: Progress | None) -> Callable[[], None]:
 def _encodings(encoder: Encoder | None, prompts: Sequence[str], tick: Callable[[], None]) -> Floats:
     """Encode the prompts piece by piece, so that progress can be told."""
     pieces = []
-    for start in range(0, len(prompts) if encoder else 0, _PIECE):
+    for start in range(0, 0 if encoder is None else len(prompts), _PIECE):
         pieces.append(encoded(encoder, prompts[start : start + _PIECE]))
         tick()
     if len({piece.shape[1] for piece in pieces}) > 1:
