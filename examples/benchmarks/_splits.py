@@ -18,7 +18,7 @@ from shared_core.lab.evaluate import Figure
 from shared_core.lab.table import Outcomes
 from shared_core.prediction import learned
 from shared_core.prediction.features import features
-from shared_core.prediction.surface import surface_features
+from shared_core.prediction.prior import prompt_difficulty
 
 Floats = np.ndarray[Any, Any]
 
@@ -27,7 +27,7 @@ def remember_features() -> None:
     """Compute the features of a text once: the scripts fit again and again on the same texts."""
     for name, function in (
         ("features", cache(features)),
-        ("surface_features", cache(surface_features)),
+        ("prompt_difficulty", cache(prompt_difficulty)),
     ):
         for module in (fit_module, learned):
             setattr(module, name, function)

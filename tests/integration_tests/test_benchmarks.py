@@ -32,7 +32,7 @@ def _forget(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let go of the remembered features afterwards."""
     for module in (fit_module, learned):
         monkeypatch.setattr(module, "features", module.features)
-        monkeypatch.setattr(module, "surface_features", module.surface_features)
+        monkeypatch.setattr(module, "prompt_difficulty", module.prompt_difficulty)
 
 
 def question(rng: random.Random, hard: bool) -> str:
