@@ -133,9 +133,8 @@ class LearnedPredictor:
 
     def predict(self, prompt: Prompt, candidates: Sequence[Candidate]) -> Sequence[Estimate]:
         """See `Predictor.predict`."""
-        hardness = prompt_difficulty(prompt.text)
-        (inputs,) = self._inputs([prompt.text])
-        logits, spreads = self._logits(*inputs)
+        ((inputs, variance, hardness),) = self._inputs([prompt.text])
+        logits, spreads = self._logits(inputs, variance)
         places = {name: place for place, name in enumerate(self.models)}
         return [
             self._known(candidate.name, places[candidate.name], logits, spreads)
@@ -150,7 +149,7 @@ class LearnedPredictor:
 
     def inputs(self, texts: Sequence[str]) -> Floats:
         """Return what is blended, texts x models x 5: 1, measures, terms, fallback, encoding."""
-        rows = [inputs for inputs, _ in self._inputs(texts)]
+        rows = [inputs for inputs, _, _ in self._inputs(texts)]
         return np.array(rows).reshape(len(texts), *self.weights.blend.shape)
 
     def contributions(self, prompt: Prompt, candidate: Candidate) -> list[tuple[str, float]]:
@@ -161,7 +160,7 @@ class LearnedPredictor:
         text, w = prompt.text, self.weights
         opinion = opinions(text, candidate.strength or 0.0)
         if candidate.name not in self.models:
-            ((inputs, _),) = self._inputs([text])
+            ((inputs, _, _),) = self._inputs([text])
             logits = (inputs * w.blend).sum(axis=1)
             shift = float((logits - w.usual).mean())
             return _largest({**dict(opinion), "what known models find harder or easier": shift})
@@ -224,8 +223,8 @@ class LearnedPredictor:
         values = seen.counts * self.weights.idf[seen.buckets]
         return np.asarray(values / max(float(np.sqrt(values @ values)), 1e-9))
 
-    def _inputs(self, texts: Sequence[str]) -> Iterator[tuple[Floats, Floats]]:
-        """Yield what is blended, m x 5, and the variance of each regression, 3, of each text."""
+    def _inputs(self, texts: Sequence[str]) -> Iterator[tuple[Floats, Floats, float]]:
+        """Yield of each text what is blended, m x 5, 3 regressions' variances, its difficulty."""
         w = self.weights
         for text, encoding in zip(texts, self._encodings(texts), strict=True):
             seen, hardness = features(text), prompt_difficulty(text)
@@ -241,7 +240,7 @@ class LearnedPredictor:
                 (values * values) @ w.term_variance[seen.buckets],
                 (encoding * encoding) @ w.encoding_variance,
             )
-            yield inputs, SLOPE**2 * np.minimum(variance, _ANYTHING)
+            yield inputs, SLOPE**2 * np.minimum(variance, _ANYTHING), hardness
 
     def _logits(self, inputs: Floats, variance: Floats) -> tuple[Floats, Floats]:
         """Return each known model's log odds and their standard deviation."""
