@@ -7,11 +7,9 @@ scores) are known. Out: a `Threshold`: δ, and whether the sample bears it out.
 arXiv 2110.01052): δ is walked up from 0 over levels that no score has touched, and the last one
 before the first failure is kept, so that the chance of breaking the promise is at most ALPHA over
 all levels together. At each level the null hypothesis is that for some candidate c the mean of
-(score of the routed choice - q x score of c) is below 0. It is rejected when it is for every c
-(intersection-union), so that the best candidate need not be known. Each test bets against the
-hypothesis (Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting",
-2023, arXiv 2010.09686, section 4): valid at every sample size for prompts drawn alike, no normal
-approximation. The promise is about the average over such traffic, not about each prompt.
+(score of the routed choice - q x score of c) is not over 0. It is rejected when it is for every c
+(intersection-union), so that the best candidate need not be known. The promise is about the
+average over traffic like the sample, not about each prompt.
 """
 
 from __future__ import annotations
@@ -19,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from statistics import NormalDist
 from typing import Any, Final
 
 import numpy as np
@@ -28,14 +27,16 @@ from shared_core.decision.policy import Policy, Threshold
 from shared_core.errors import NotCalibratedError
 from shared_core.types import CalibrationSample, Candidate
 
-__all__ = ["ALPHA", "routed", "threshold"]
+__all__ = ["ALPHA", "chance_of_none", "routed", "threshold"]
 
 ALPHA: Final = 0.05
 """Chance that a promise does not hold although the sample bore it out."""
 
 _LEVELS: Final = 100
-_CAUTION: Final = 0.75  # largest share of the capital that one bet may lose; the paper's c
-_SEED: Final = 0  # bets depend on the order of the prompts; tables come sorted
+_NOTHING: Final = 1e-9  # a sum that is none but for rounding
+_HALVINGS: Final = 50  # to the last digits
+_HOPELESS: Final = 0.45  # a chance from which no number of prompts can be told
+_NORMAL: Final = NormalDist()
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -68,9 +69,8 @@ def threshold(
         return _uncalibrated(policy, "the calibration sample has no scores")
     scores = np.asarray(sample.scores, float)[:, columns]
     known = ~np.isnan(scores).any(axis=1)
-    order = np.random.default_rng(_SEED).permutation(np.flatnonzero(known))
     return _by_quality(
-        policy, candidates, predicted[order], objective[order], scores[order], levels
+        policy, candidates, predicted[known], objective[known], scores[known], levels
     )
 
 
@@ -119,16 +119,16 @@ def _by_quality(
     scores: Floats,
     levels: Floats,
 ) -> Threshold:
-    quality, kept, capital, rows = policy.quality or 0.0, None, 1.0, np.arange(len(scores))
+    quality, kept, chance, rows = policy.quality or 0.0, None, 1.0, np.arange(len(scores))
     for delta in levels:
         chosen = routed(policy, candidates, predicted, objective, float(delta))
         surplus = scores[rows, chosen][:, None] - quality * scores
-        capital = min(_capital(column, quality) for column in surplus.T)
-        if capital < 1 / ALPHA:
+        chance = max(chance_of_none(column, -quality) for column in surplus.T)
+        if chance > ALPHA:
             break
         kept = float(delta)
     if kept is None:
-        needed = _prompts_needed(len(scores), capital)
+        needed = _prompts_needed(len(scores), chance)
         more = f": about {needed} more are needed" if needed else ""
         return _uncalibrated(
             policy, f"{len(scores)} scored prompts are not enough data{more}", needed
@@ -162,30 +162,50 @@ def _uncalibrated(policy: Policy, why: str, needed: int | None = None) -> Thresh
     return Threshold(policy.delta(), False, why, needed)
 
 
-def _capital(surplus: Floats, quality: float) -> float:
-    """Return what betting on a mean surplus over 0 makes of a capital of 1, at its height.
+def chance_of_none(surplus: Floats, worst: float) -> float:
+    """Return the p-value of "the mean surplus is not over 0".
 
-    If the mean is not over 0, it reaches 1 / ALPHA with a chance of at most ALPHA (Ville's
-    inequality).
+    Gaffke's bound (Learned-Miller and Thomas, 2019, arXiv 1905.06208): the chance that a mean with
+    random weights, uniform over all that sum to 1, is below 0, after the worst that can be was
+    added to what was seen. For surpluses of two values it is the exact test of Clopper and Pearson;
+    for many prompts it is that of Student; in between it is not proven, and no counterexample is
+    known. The chance is Lugannani and Rice's (1980) for sums of exponential variables, which holds
+    to a few thousandths from some ten prompts on; its leading term is Owen's empirical likelihood.
+
+    Args:
+        surplus: Of each prompt, n.
+        worst: The lowest that a surplus can be, below 0.
     """
-    if not len(surplus):
+    values, counts = np.unique(np.append(surplus, worst), return_counts=True)
+    if counts @ values <= _NOTHING:
         return 1.0
-    x = (surplus + quality) / (1 + quality)  # in 0 to 1, as scores are
-    null = quality / (1 + quality)
-    count = np.arange(1, len(x) + 1)
-    mean = (0.5 + np.cumsum(x)) / (count + 1)
-    variance = (0.25 + np.cumsum((x - mean) ** 2)) / (count + 1)
-    before = np.concatenate([[0.25], variance[:-1]])
-    stake = np.sqrt(2 * math.log(1 / ALPHA) / (len(x) * before))
-    growth = np.log1p(np.minimum(stake, _CAUTION / max(null, 1e-9)) * (x - null))
-    return float(np.exp(min(700.0, np.cumsum(growth).max())))
+    tilt = _tilt(values, counts)
+    seen = values / (1 + tilt * values)
+    root = -math.sqrt(2 * float(counts @ np.log1p(tilt * values)))
+    slope = -tilt * math.sqrt(float(counts @ seen**2))
+    density = math.exp(-root * root / 2) / math.sqrt(2 * math.pi)
+    return min(1.0, _NORMAL.cdf(root) + density * (1 / root - 1 / slope))
 
 
-def _prompts_needed(prompts: int, capital: float) -> int | None:
-    """Return how many more prompts would do if the capital goes on growing as it has."""
-    if capital <= 1.01:
+def _tilt(values: Floats, counts: Indices) -> float:
+    """Return t at which the sum of x / (1 + t x) is 0, by halving; it falls in t."""
+    low, high = 0.0, -1 / float(values[0])
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        if counts @ (values / (1 + middle * values)) > 0:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def _prompts_needed(prompts: int, chance: float) -> int | None:
+    """Return how many more prompts would do if they are like those that are there."""
+    if not 0 < chance < _HOPELESS:
         return None
-    return max(1, math.ceil(prompts * (math.log(1 / ALPHA) / math.log(capital) - 1)))
+    return max(
+        1, math.ceil(prompts * ((_NORMAL.inv_cdf(ALPHA) / _NORMAL.inv_cdf(chance)) ** 2 - 1))
+    )
 
 
 def _objectives(

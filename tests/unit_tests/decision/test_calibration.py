@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from shared_core import Candidate, NotCalibratedError, Policy, Router
-from shared_core.decision.calibration import ALPHA, routed, threshold
+from shared_core.decision.calibration import ALPHA, chance_of_none, routed, threshold
 from shared_core.decision.candidates import prepare_candidates
 from shared_core.types import CalibrationSample
 from tests.fakes.core import FixedPredictor, estimate, prompt
@@ -39,6 +39,40 @@ def kept(policy: Policy, sample: CalibrationSample, delta: float) -> float:
     choice = routed(policy, both, sample.predicted, cost, delta)
     mean = sample.scores[np.arange(len(choice)), choice].mean()
     return float(mean / sample.scores.mean(axis=0).max())
+
+
+@pytest.mark.parametrize(("n", "good"), [(20, 20), (20, 19), (63, 62), (200, 197), (1000, 901)])
+def test_of_two_values_it_is_the_test_of_clopper_and_pearson(n: int, good: int) -> None:
+    beta = pytest.importorskip("scipy.stats").beta
+    surplus = np.array([0.1] * good + [-0.9] * (n - good))
+    exact = beta.cdf(0.9, good, n - good + 1)
+    assert chance_of_none(surplus, -0.9) == pytest.approx(exact, rel=0.01)
+
+
+def test_of_many_values_it_is_the_chance_under_random_weights() -> None:
+    rng = np.random.default_rng(0)
+    surplus = rng.uniform(-0.9, 1, 25) + 0.15
+    weights = rng.exponential(size=(200_000, 26))
+    below = weights[:, :25] @ surplus - 0.95 * weights[:, 25] < 0
+    assert chance_of_none(surplus, -0.95) == pytest.approx(below.mean(), abs=0.005)
+
+
+@pytest.mark.parametrize("failing", [0.01, 0.03, 0.1, 0.3])
+@pytest.mark.parametrize("n", [20, 100, 650])
+def test_what_is_not_over_nothing_passes_in_one_of_twenty_samples_at_most(
+    n: int, failing: float
+) -> None:
+    """Rare failures make up exactly for all the rest; Student's test would see none of them."""
+    rng = np.random.default_rng(n)
+    gain = 0.95 * failing / (1 - failing)
+    samples = (np.where(rng.random(n) < failing, -0.95, gain) for _ in range(400))
+    passed = np.mean([chance_of_none(sample, -0.95) <= ALPHA for sample in samples])
+    assert passed <= ALPHA + 2 * np.sqrt(ALPHA * (1 - ALPHA) / 400)
+
+
+def test_without_prompts_or_a_gain_there_is_no_evidence() -> None:
+    for surplus in ([], [0.0] * 50, [-0.1] * 50, [0.95]):
+        assert chance_of_none(np.array(surplus), -0.95) > 0.49
 
 
 def test_what_is_promised_holds_on_new_prompts() -> None:
