@@ -22,8 +22,6 @@ from shared_core.prediction.terms import BUCKETS, bucket, buckets, terms, tokens
 
 __all__ = ["BUCKETS", "MEASURES", "Features", "bucket", "features", "fingerprints", "terms"]
 
-__all__ = ["BUCKETS", "MEASURES", "Features", "bucket", "features", "terms"]
-
 _OPTION: Final = re.compile(r"^\s*\(?[A-J][).:]", re.MULTILINE)
 _SENTENCE_END: Final = re.compile(r"[.?!。？！](?:\s|$)")  # noqa: RUF001
 _SYMBOLS: Final = frozenset("=+*^<>|~\\$()[]{};×÷√∑∫≤≥≠±∞π∈→")  # noqa: RUF001
