@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -134,13 +133,22 @@ def test_a_disk_that_fails_leaves_the_old_artefact(
 
 
 def test_control_c_leaves_the_old_artefact(artefact: Path, tmp_path: Path) -> None:
-    table, before = write(tmp_path / "t.jsonl", MODELS, prompts=1500, seed=1), content(artefact)
-    code = "import sys; from shared_core.cli import main; sys.exit(main())"
+    table, before = write(tmp_path / "t.jsonl", MODELS, seed=1), content(artefact)
+    code = """
+import sys, time, shared_core.cli
+
+def endless(*_, **__):
+    print("training", file=sys.stderr, flush=True)
+    time.sleep(60)
+
+shared_core.cli.fit = endless
+sys.exit(shared_core.cli.main())
+"""
     command = [sys.executable, "-c", code, "train", str(table), "--out", str(artefact)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        while "training" not in process.stderr.readline():
-            time.sleep(0.01)
+        while process.stderr.readline() != "training\n":
+            assert process.poll() is None
         process.send_signal(signal.SIGINT)
         said = process.stderr.read()
     assert process.returncode == 130
