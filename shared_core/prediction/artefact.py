@@ -26,8 +26,8 @@ from shared_core.types import CalibrationSample
 __all__ = ["FORMAT", "read_artefact", "write_artefact"]
 
 FORMAT: Final = 1
-"""Number of the format; another one is refused. It changes with the shipped prior too, whose opinion
-is part of what was blended."""
+"""Number of the format; another one is refused. It changes with the shipped prior too: the prior's
+opinion is part of what was blended."""
 
 CARD: Final = "card.json"
 _SAMPLE: Final = "sample."
