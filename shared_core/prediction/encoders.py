@@ -31,9 +31,10 @@ __all__ = [
 ]
 
 WINDOWS: Final = 4  # of a long text that a sentence encoder reads
-POOLINGS: Final = ("last", "mean")
+POOLINGS: Final = ("mean", "last")
 
 _USUAL_LENGTH: Final = 256  # tokens, of a sentence encoder that does not tell
+_DEPTH: Final = 0.55  # of a language model, whose layer is read
 _MARGIN_FULL: Final = 10.0  # log probability: surer than that is sure
 
 Vectors = npt.NDArray[np.float32]
@@ -96,7 +97,7 @@ def encoder_from(name: str) -> Encoder:
 
 @dataclass(frozen=True, eq=False)
 class SentenceEncoder:
-    """A model of sentence-transformers; about 10 ms a short prompt on one core with MiniLM.
+    """A model of sentence-transformers; about 50 ms a short prompt on one core with MiniLM.
 
     Such a model cuts what is longer than its few hundred tokens off. So a long text is read in up
     to four windows, each short enough, spread evenly over it, and their vectors are averaged: up to
@@ -184,14 +185,16 @@ class PrefillEncoder:
     (arXiv 2602.09924) finds that the answering model's own tell best what it will fail at: `model`
     may be the very transformers object that a local candidate runs.
 
-    A prompt of 100 tokens takes 0.2 to 0.4 s with 135M parameters on one core; linear in
-    parameters and tokens. Of more than `most_tokens` tokens the first and last halves are read.
+    A token takes about 5 ms with 135M parameters in float32 on one core, so a prompt of 70 tokens
+    0.4 s; linear in parameters. Of more than `most_tokens` tokens the first and last halves are
+    read. The defaults predicted best on mathematics and MMLU-Pro with SmolLM2-135M: mean over last
+    token clearly, any layer from 45 to 75 % of the way up about alike.
 
     Attributes:
         model: The name of a causal language model of transformers, or the model.
         tokenizer: Of a model that is passed as an object.
-        layer: Whose output is read, from 0 (the embeddings); None: two thirds of the way up.
-        pooling: "last" reads the last token's state, "mean" the mean over all.
+        layer: Whose output is read, from 0 (the embeddings); None: 55 % of the way up.
+        pooling: "mean" reads the mean over all tokens, "last" the last token's state.
         most_tokens: Read of a prompt, at most.
         label: What to call a model that does not tell its name.
     """
@@ -199,7 +202,7 @@ class PrefillEncoder:
     model: Any
     tokenizer: Any = None
     layer: int | None = None
-    pooling: str = "last"
+    pooling: str = "mean"
     most_tokens: int = 1_024
     label: str | None = None
     name: str = field(init=False)
@@ -230,7 +233,7 @@ class PrefillEncoder:
         if self.tokenizer is None:
             raise ConfigurationError("pass the tokenizer with the model: tokenizer=...")
         layers = self.model.config.get_text_config().num_hidden_layers
-        layer = round(layers * 2 / 3) if self.layer is None else self.layer
+        layer = round(layers * _DEPTH) if self.layer is None else self.layer
         if not 0 <= layer <= layers:
             raise ConfigurationError(f"layer is from 0 to {layers} in this model, not {layer}")
         object.__setattr__(self, "layer", layer)

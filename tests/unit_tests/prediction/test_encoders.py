@@ -275,8 +275,8 @@ def test_prefill_stays_the_same_from_many_threads(model: Any) -> None:
 
 
 def test_the_name_of_prefill_says_how_it_is_read(model: Any) -> None:
-    assert prefill(model).name == "prefill:tiny?layer=4&pooling=last"
-    assert prefill(model, layer=2, pooling="mean").name == "prefill:tiny?layer=2&pooling=mean"
+    assert prefill(model).name == "prefill:tiny?layer=3&pooling=mean"
+    assert prefill(model, layer=2, pooling="last").name == "prefill:tiny?layer=2&pooling=last"
 
 
 @pytest.mark.parametrize(
