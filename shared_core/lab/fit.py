@@ -102,29 +102,61 @@ def fit(
     m = len(outcomes.models)
     unseen = {name: np.zeros((len(outcomes.prompts), m)) for name in PENALTIES}
     final = {name: np.zeros((getattr(design, name).shape[1], m)) for name in PENALTIES}
-    penalties = {name: np.full(m, np.inf) for name in PENALTIES}
+    penalties: dict[str, list[float]] = {name: [] for name in PENALTIES}
     mean = np.nanmean(outcomes.scores, axis=0)
     for columns, rows in groups:
         targets = outcomes.scores[np.ix_(rows, columns)] - mean[columns]
-        for name, grid in PENALTIES.items():
-            inputs = getattr(design, name)
-            best = np.mean(targets**2, axis=0)
-            for penalty in grid:
-                predicted = _cross_fitted(inputs, rows, targets, folds, penalty)
-                errors = np.mean((targets - predicted[rows]) ** 2, axis=0)
-                better = errors < best
-                best = np.where(better, errors, best)
-                unseen[name][:, columns[better]] = predicted[:, better]
-                penalties[name][columns[better]] = penalty
-                tick()
-            for penalty in set(penalties[name][columns]) - {np.inf}:
-                chosen = penalties[name][columns] == penalty
-                final[name][:, columns[chosen]] = _ridge(inputs[rows], targets[:, chosen], penalty)
+        for name in PENALTIES:
+            found = _regressed(getattr(design, name), rows, targets, folds, PENALTIES[name], tick)
+            unseen[name][:, columns], final[name][:, columns] = found.unseen, found.weights
+            penalties[name] += found.penalties
     predictor = _blended(outcomes, design, unseen, final, penalties, mean, seed)
     if encoder is None:
         return predictor
     card = {**predictor.card, "encoder": encoder.name}
     return replace(predictor, encoder=encoder, card=card)
+
+
+@dataclass(frozen=True)
+class _Regressed:
+    """Cross-fitted predictions (n x m), weights (d x m), and the penalties that were chosen."""
+
+    unseen: Floats
+    weights: Floats
+    penalties: list[float]
+
+
+def _regressed(
+    inputs: Any,
+    rows: npt.NDArray[np.int64],
+    targets: Floats,
+    folds: npt.NDArray[np.int64],
+    grid: Sequence[float],
+    tick: Callable[[], None],
+) -> _Regressed:
+    """Regress what the models share and what is each one's own, each with a penalty of its own.
+
+    What is a model's own decides between models, and is far harder to predict than how hard a
+    prompt is for all: with one penalty for both its noise would choose.
+    """
+    shared = targets.mean(axis=1, keepdims=True)
+    parts = np.hstack([shared, targets - shared])
+    least, unseen = np.mean(parts**2, axis=0), np.zeros((len(folds), parts.shape[1]))
+    penalties = np.full(parts.shape[1], np.inf)
+    for penalty in grid:
+        predicted = _cross_fitted(inputs, rows, parts, folds, penalty)
+        errors = np.mean((parts - predicted[rows]) ** 2, axis=0)
+        better = errors < least
+        least, penalties = np.where(better, errors, least), np.where(better, penalty, penalties)
+        unseen[:, better] = predicted[:, better]
+        tick()
+    weights = np.zeros((inputs.shape[1], parts.shape[1]))
+    for penalty in set(penalties.tolist()) - {np.inf}:
+        chosen = penalties == penalty
+        weights[:, chosen] = _ridge(inputs[rows], parts[:, chosen], penalty)
+    return _Regressed(
+        unseen[:, :1] + unseen[:, 1:], weights[:, :1] + weights[:, 1:], penalties.tolist()
+    )
 
 
 def _cross_fitted(
@@ -249,7 +281,7 @@ def _blended(
     design: _Design,
     unseen: Mapping[str, Floats],
     final: Mapping[str, Floats],
-    penalties: Mapping[str, Floats],
+    penalties: Mapping[str, Sequence[float]],
     mean: Floats,
     seed: int,
 ) -> LearnedPredictor:
@@ -386,7 +418,7 @@ def _moments(values: Floats) -> tuple[Floats, Floats]:
     return centre, np.where(scale > 1e-6, scale, 1.0)
 
 
-def _variance(noise: float, squares: Any, penalties: Floats) -> Floats:
+def _variance(noise: float, squares: Any, penalties: Sequence[float]) -> Floats:
     """Return the diagonal of a ridge's posterior covariance, roughly; see `Weights`."""
     hessian = np.asarray(squares.sum(axis=0)).ravel() + _finite(penalties)
     return np.asarray(noise / hessian, np.float32)
@@ -485,6 +517,6 @@ def _mean(values: Floats) -> float:
     return float(known.mean()) if len(known) else math.nan
 
 
-def _finite(penalties: Floats) -> float:
-    known = penalties[np.isfinite(penalties)]
-    return float(np.median(known)) if len(known) else 1e6
+def _finite(penalties: Sequence[float]) -> float:
+    known = [penalty for penalty in penalties if math.isfinite(penalty)]
+    return float(np.median(known)) if known else 1e6
