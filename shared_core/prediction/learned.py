@@ -2,7 +2,8 @@
 
 For each model, ridge regressions of its scores, one on a prompt's surface measures, one on its
 hashed terms and one on what an encoder of the user's makes of it (no encoder: a vector of no
-numbers), and the fallback's own opinion are blended into log odds:
+numbers), and the fallback's own opinion are blended into log odds (each regression is the sum of
+what the models share and of what is the model's own):
 
     logit = b0 + b1 * measures + b2 * terms + b3 * fallback + b4 * encoding
 
