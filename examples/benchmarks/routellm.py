@@ -33,6 +33,7 @@ from shared_core.tokens import estimate_tokens
 from shared_core.types import Turn
 
 BENCHMARKS = ("mmlu", "gsm8k", "mt_bench")
+LEARNED = ("mmlu", "gsm8k")  # with labels; MT-Bench has too few prompts
 FOLDS = 5
 PREFILL = "smollm2"  # among the encodings: states of a small language model
 CURVE = (30, 60, 120, 200, 400, 800, 1500, 7000)
@@ -133,20 +134,26 @@ def with_encodings(tables: Mapping[str, Outcomes], options: argparse.Namespace) 
     ids = _tables.prompts_by_id(options.data, "eval_routellm")
     for model in sorted({file.stem.rpartition("_")[0] for file in options.encodings.glob("*.npz")}):
         vectors: dict[str, Floats] = {}
-        for name in ("mmlu", "gsm8k"):
-            with np.load(options.encodings / f"{model}_{name}.npz") as file:
-                pairs = zip(file["prompt_id"].tolist(), file["encoding"], strict=True)
-                vectors |= {ids[place]: vector for place, vector in pairs}
-        encoded = {
-            name: tables[name].subset([text in vectors for text in tables[name].prompts])
-            for name in ("mmlu", "gsm8k")
-        }
+        encoded = {}
+        for name in LEARNED:
+            file = options.encodings / f"{model}_{name}.npz"
+            if file.exists():
+                vectors |= read_vectors(file, ids)
+                there = [text in vectors for text in tables[name].prompts]
+                encoded[name] = tables[name].subset(there)
         few = with_seeds(options, options.baseline_seeds)
         way = "adapted_prefill" if model == PREFILL else f"adapted_{model}"
         reading = partial(router, encoder=Vectors(model, vectors))
         found[way] = learned(reading, encoded, few)
         found[f"{way}_without"] = learned(router, encoded, few)
     return found
+
+
+def read_vectors(path: Path, ids: Mapping[str, str]) -> dict[str, Floats]:
+    """Return the vector of each prompt of a file."""
+    with np.load(path) as file:
+        pairs = zip(file["prompt_id"].tolist(), file["encoding"], strict=True)
+        return {ids[place]: vector for place, vector in pairs}
 
 
 @dataclass(frozen=True)
@@ -165,15 +172,17 @@ def learned(
     learner: Learner, tables: Mapping[str, Outcomes], options: argparse.Namespace
 ) -> dict[str, Any]:
     """Return one learner's figures: MMLU by a share of labels, GSM8K cross-fitted."""
-    labels = min(options.labels, len(tables["mmlu"].prompts) // 2)
-    folds = len(tables["gsm8k"].prompts) * (FOLDS - 1) // FOLDS
-    drawn = partial(_splits.held_out, learner, tables["mmlu"], labels)
-    by_fold = partial(_splits.cross_fitted, learner, tables["gsm8k"], FOLDS)
-    return {
-        name: figures([gain_of(predict(seed)) for seed in seeds(options)], tables[name], options)
-        | {"labels": count}
-        for name, predict, count in (("mmlu", drawn, labels), ("gsm8k", by_fold, folds))
-    }
+    found = {}
+    for name in [name for name in LEARNED if name in tables]:
+        if name == "mmlu":
+            labels = min(options.labels, len(tables[name].prompts) // 2)
+            predict = partial(_splits.held_out, learner, tables[name], labels)
+        else:
+            labels = len(tables[name].prompts) * (FOLDS - 1) // FOLDS
+            predict = partial(_splits.cross_fitted, learner, tables[name], FOLDS)
+        orders = [gain_of(predict(seed)) for seed in seeds(options)]
+        found[name] = figures(orders, tables[name], options) | {"labels": labels}
+    return found
 
 
 def seeds(options: argparse.Namespace) -> range:
