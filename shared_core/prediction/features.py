@@ -22,7 +22,9 @@ from shared_core.prediction.terms import BUCKETS, bucket, buckets, terms, tokens
 
 __all__ = ["BUCKETS", "MEASURES", "Features", "bucket", "features", "fingerprints", "terms"]
 
-_OPTION: Final = re.compile(r"^\s*\(?[A-J][).:]", re.MULTILINE)
+_OPTION: Final = re.compile(
+    r"^[^\S\n]*\(?[A-J][).:]", re.MULTILINE
+)  # not \s*: quadratic in blank lines
 _SENTENCE_END: Final = re.compile(r"[.?!。？！](?:\s|$)")  # noqa: RUF001
 _SYMBOLS: Final = frozenset("=+*^<>|~\\$()[]{};×÷√∑∫≤≥≠±∞π∈→")  # noqa: RUF001
 

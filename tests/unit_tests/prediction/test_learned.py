@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from shared_core.decision.candidates import prepare_candidates
 from shared_core.decision.policy import Policy
 from shared_core.errors import ArtefactError, ConfigurationError
 from shared_core.lab.fit import fit, probe
+from shared_core.prediction.features import MEASURES, features
 from shared_core.prediction.learned import LearnedPredictor
 from shared_core.router import Router
 from shared_core.types import Candidate
@@ -90,6 +93,19 @@ def test_more_labels_make_intervals_narrower() -> None:
     few, many = (fit(outcomes(n=n)).predict(usual, KNOWN) for n in (60, 600))
     for wide, narrow in zip(few, many, strict=True):
         assert narrow.quality_high - narrow.quality_low < wide.quality_high - wide.quality_low
+
+
+@pytest.mark.parametrize("piece", ["\n", " \n", "\r\n", "\t \n\n", "9", "A) ", "((", "\u200b"])
+def test_features_take_time_linear_in_the_length(piece: str) -> None:
+    started = time.process_time()
+    features(piece * 100_000)
+    assert time.process_time() - started < 10  # minutes where it is quadratic
+
+
+def test_an_option_is_counted_once_however_far_the_line_before() -> None:
+    at = MEASURES.index("options")
+    for text in ("A) yes\nB) no", "A) yes\n\n \n\tB) no", "\r\n(A) yes\r\n\r\n (B) no or A) maybe"):
+        assert features(text).measures[at] == pytest.approx(math.log1p(2))
 
 
 def test_no_text_has_no_qualities(plain: LearnedPredictor, encoding: LearnedPredictor) -> None:
