@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from statistics import NormalDist
 from typing import Any, Final
@@ -24,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared_core.decision.policy import Policy, Threshold
-from shared_core.errors import NotCalibratedError
+from shared_core.errors import ConfigurationError, NotCalibratedError
 from shared_core.types import CalibrationSample, Candidate
 
 __all__ = ["ALPHA", "chance_of_none", "routed", "threshold"]
@@ -38,11 +39,14 @@ _HALVINGS: Final = 50  # to the last digits
 _HOPELESS: Final = 0.45  # a chance from which no number of prompts can be told
 _NORMAL: Final = NormalDist()
 
+_Rates = tuple[float, float] | None
+_Facts = tuple[str, bool | None, _Rates, _Rates]
+"""Of a candidate: name, local, price, energy."""
+
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
 
-@lru_cache(maxsize=32)  # copies of a router with another setting need not walk again
 def threshold(
     policy: Policy, candidates: tuple[Candidate, ...], sample: CalibrationSample
 ) -> Threshold:
@@ -55,7 +59,20 @@ def threshold(
 
     Raises:
         NotCalibratedError: The policy gives a `strong_share` and the sample lacks a candidate.
+        ConfigurationError: The sample holds what cannot be meant.
     """
+    facts = tuple([(c.name, c.local, c.price, c.energy) for c in candidates])
+    return _threshold(replace(policy, subject_to=()), facts, sample)
+
+
+@lru_cache(maxsize=32)  # copies of a router with another setting need not walk again
+def _threshold(policy: Policy, facts: tuple[_Facts, ...], sample: CalibrationSample) -> Threshold:
+    """Do so by what counts, so that the cache keeps no model and hashes no constraint."""
+    candidates = [
+        Candidate(name, None, local=local, price=price, energy=energy)
+        for name, local, price, energy in facts
+    ]
+    _check(sample)
     missing = [c.name for c in candidates if c.name not in sample.names]
     if missing:
         return _uncalibrated(policy, f"the calibration sample has no candidate {missing[0]!r}")
@@ -72,6 +89,29 @@ def threshold(
     return _by_quality(
         policy, candidates, predicted[known], objective[known], scores[known], levels
     )
+
+
+def _check(sample: CalibrationSample) -> None:
+    """Refuse a sample from which nothing could be promised.
+
+    Raises:
+        ConfigurationError: A shape is wrong, or a prediction or a score is not from 0 to 1.
+    """
+    n, m = len(sample.predicted), len(sample.names)
+    shapes = {"predicted": (n, m), "input_tokens": (n,), "output_tokens": (n, m)}
+    shapes |= {"scores": (n, m), "prompts": (n,)}
+    for name, shape in shapes.items():
+        given = getattr(sample, name)
+        if given is not None and np.shape(given) != shape:
+            raise ConfigurationError(
+                f"the calibration sample has {name} of shape {np.shape(given)}, not {shape}"
+            )
+    predicted = np.asarray(sample.predicted, float)
+    if not ((predicted >= 0) & (predicted <= 1)).all():  # NaN neither
+        raise ConfigurationError("the calibration sample has predictions that are not from 0 to 1")
+    scores = np.asarray(0.0 if sample.scores is None else sample.scores, float)
+    if ((scores < 0) | (scores > 1)).any():
+        raise ConfigurationError("the calibration sample has scores that are not from 0 to 1")
 
 
 def routed(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +13,7 @@ import pytest
 from shared_core import Candidate, NotCalibratedError, Policy, Router
 from shared_core.decision.calibration import ALPHA, chance_of_none, routed, threshold
 from shared_core.decision.candidates import prepare_candidates
+from shared_core.errors import ConfigurationError
 from shared_core.types import CalibrationSample
 from tests.fakes.core import FixedPredictor, estimate, prompt
 
@@ -201,3 +205,50 @@ def test_a_router_over_a_sample_says_that_it_is_calibrated() -> None:
     assert decision.delta == router.threshold.delta > 0
     assert decision.calibration.endswith("from 3000 scored prompts")
     assert "calibrated: yes (δ" in str(decision)
+
+
+class Unhashable:
+    """A constraint that no dictionary takes."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __call__(self, *_: Any) -> None:
+        """Allow everyone."""
+
+
+def test_a_constraint_needs_no_hash() -> None:
+    policy = Policy(subject_to=[Unhashable()])
+    found = threshold(policy, candidates("small", "large"), traffic(500, 0))
+    assert found == threshold(Policy(), candidates("small", "large"), traffic(500, 0))
+
+
+def test_no_model_is_kept_after_its_router() -> None:
+    class Model:
+        """Stands for gigabytes."""
+
+    model = Model()
+    gone = weakref.ref(model)
+    both = prepare_candidates({"small": model, "large": None}, lambda c: (c.model, {}))
+    threshold(Policy(), both, traffic(100, 0))
+    del model, both
+    gc.collect()
+    assert gone() is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fault"),
+    [
+        ("predicted", np.full((500, 2), np.nan), "predictions that are not from 0 to 1"),
+        ("predicted", np.full((500, 2), 80.0), "predictions that are not from 0 to 1"),
+        ("scores", np.full((500, 2), 5.0), "scores that are not from 0 to 1"),
+        ("scores", np.ones((499, 2)), r"scores of shape \(499, 2\), not \(500, 2\)"),
+        ("input_tokens", np.ones((500, 1)), "input_tokens of shape"),
+    ],
+)
+@pytest.mark.parametrize("policy", [Policy(), Policy(strong_share=0.3)])
+def test_a_sample_that_cannot_be_meant_is_refused(
+    policy: Policy, name: str, value: Any, fault: str
+) -> None:
+    sample = replace(traffic(500, 0), **{name: value})
+    with pytest.raises(ConfigurationError, match=fault):
+        threshold(policy, candidates("small", "large"), sample)
