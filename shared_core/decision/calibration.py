@@ -86,8 +86,9 @@ def _threshold(policy: Policy, facts: tuple[_Facts, ...], sample: CalibrationSam
         return _uncalibrated(policy, "the calibration sample has no scores")
     scores = np.asarray(sample.scores, float)[:, columns]
     known = ~np.isnan(scores).any(axis=1)
+    texts = np.arange(len(scores)) if sample.prompts is None else np.asarray(sample.prompts)
     return _by_quality(
-        policy, candidates, predicted[known], objective[known], scores[known], levels
+        policy, candidates, predicted[known], objective[known], scores[known], texts[known], levels
     )
 
 
@@ -157,23 +158,27 @@ def _by_quality(
     predicted: Floats,
     objective: Floats,
     scores: Floats,
+    texts: npt.NDArray[np.integer[Any]],
     levels: Floats,
 ) -> Threshold:
     quality, kept, chance, rows = policy.quality or 0.0, None, 1.0, np.arange(len(scores))
+    # A text that comes again tells nothing about other texts: its rows count as one, their mean.
+    _, text, times = np.unique(texts, return_inverse=True, return_counts=True)
     for delta in levels:
         chosen = routed(policy, candidates, predicted, objective, float(delta))
         surplus = scores[rows, chosen][:, None] - quality * scores
-        chance = max(chance_of_none(column, -quality) for column in surplus.T)
+        by_text = [np.bincount(text, column) / times for column in surplus.T]
+        chance = max(chance_of_none(column, -quality) for column in by_text)
         if chance > ALPHA:
             break
         kept = float(delta)
     if kept is None:
-        needed = _prompts_needed(len(scores), chance)
+        needed = _prompts_needed(len(times), chance)
         more = f": about {needed} more are needed" if needed else ""
         return _uncalibrated(
-            policy, f"{len(scores)} scored prompts are not enough data{more}", needed
+            policy, f"{len(times)} scored prompts are not enough data{more}", needed
         )
-    return Threshold(kept, True, f"δ {kept:.3f} from {len(scores)} scored prompts")
+    return Threshold(kept, True, f"δ {kept:.3f} from {len(times)} scored prompts")
 
 
 def _by_share(

@@ -145,6 +145,17 @@ def test_prompts_that_not_everyone_was_scored_on_do_not_count() -> None:
     assert "from 100 scored prompts" in found.note
 
 
+def test_prompts_that_come_again_count_once() -> None:
+    once = replace(traffic(60, 0), prompts=np.arange(60))
+    again = {
+        name: np.concatenate([value] * 10) for name, value in vars(once).items() if name != "names"
+    }
+    expected = threshold(Policy(), candidates("small", "large"), once)
+    found = threshold(Policy(), candidates("small", "large"), replace(once, **again))
+    assert not found.calibrated
+    assert found == expected
+
+
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 0.75, 1.0])
 def test_at_most_the_share_that_was_asked_for_leaves_the_cheapest(share: float) -> None:
     policy, both, sample = Policy(strong_share=share), candidates("small", "large"), traffic(999, 2)
