@@ -163,7 +163,11 @@ class Router:
         """
         decision = self.decide(prompt, force)
         everyone = list(zip(self.candidates, decision.estimates, strict=True))
-        refused = {refusal.candidate for refusal in self._refusals(prompt, everyone)}
+        asked = prompt.scope.pin if force is None else force
+        # Constraints may count: whoever was looked at for the decision is not looked at again.
+        others = [c for c in everyone if asked is not None and c[0].name != asked]
+        refusals = (*decision.refusals, *self._refusals(prompt, others))
+        refused = {refusal.candidate for refusal in refusals}
         allowed = [c for c in everyone if c[0].name not in refused]
         would = flips(self.policy, allowed, self.threshold.delta)
         first = self.policy.order(allowed, self.threshold.delta)[0][0][0].name

@@ -234,6 +234,19 @@ def test_explain_of_a_forced_candidate_names_who_would_have_answered() -> None:
     assert told.detail.flips[0] == "b would answer by the policy alone"
 
 
+@pytest.mark.parametrize("force", [None, "a"])
+def test_explain_asks_a_constraint_once_about_each_candidate(force: str | None) -> None:
+    asked: list[str] = []
+
+    def once(_: Any, of: Candidate, __: Any) -> str | None:
+        asked.append(of.name)
+        return "is spent" if asked.count(of.name) > 1 else None
+
+    told = router(policy=Policy(subject_to=[once])).explain(prompt(), force)
+    assert sorted(asked) == ["a", "b"]
+    assert told.refusals == ()
+
+
 def test_explain_leaves_refused_candidates_out_of_what_might_have_been() -> None:
     blind = candidate("b", capabilities={"tool_calling": False})
     told = router(candidate("a"), blind).explain(prompt(tools=({"type": "function"},)))
