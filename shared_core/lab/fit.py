@@ -166,6 +166,8 @@ def _cross_fitted(
     predicted = np.zeros((len(folds), targets.shape[1]))
     for fold in range(FOLDS):
         kept, asked = folds[rows] != fold, folds == fold
+        if not kept.any():  # all of these rows have one text
+            continue
         predicted[asked] = inputs[asked] @ _ridge(inputs[rows[kept]], targets[kept], penalty)
     return predicted
 
@@ -174,12 +176,13 @@ def unseen(predictor: LearnedPredictor, outcomes: Outcomes) -> npt.NDArray[np.bo
     """Say which prompts the predictor can be judged by, n.
 
     Those that it was not trained on, and those of which its sample has what was predicted before
-    they were.
+    they were, for every model of the table: it has not for one that was probed later.
     """
-    known = fingerprints(outcomes.prompts)
+    known, sample = fingerprints(outcomes.prompts), predictor.sample
     judged = ~np.isin(known, predictor.trained_on)
-    if predictor.sample is not None and predictor.sample.prompts is not None:
-        judged |= np.isin(known, predictor.sample.prompts)
+    models = set(predictor.models) & set(outcomes.models)
+    if sample is not None and sample.prompts is not None and models <= set(sample.names):
+        judged |= np.isin(known, sample.prompts)
     return judged
 
 

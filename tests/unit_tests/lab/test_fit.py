@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from shared_core.errors import ConfigurationError, TableError
-from shared_core.lab.fit import FEWEST, fit, probe, sample_of
+from shared_core.lab.fit import FEWEST, fit, probe, sample_of, unseen
 from shared_core.lab.table import Outcomes
 from shared_core.prediction.fallback import FallbackPredictor
 from shared_core.prediction.learned import LearnedPredictor
@@ -172,6 +172,21 @@ def test_a_probe_places_a_model_by_few_scores() -> None:
     small, large, new = wider.qualities(outcomes(seed=2).prompts).mean(axis=0)
     assert small < new < large
     np.testing.assert_array_equal(wider.weights.blend[:2], predictor.weights.blend)
+
+
+def test_what_a_probe_has_seen_does_not_judge_its_model() -> None:
+    both = outcomes({"small": 0.35, "new": 0.5, "large": 0.9})
+    predictor = fit(both.subset(slice(None), ("small", "large")))
+    wider, fresh = probe(predictor, both, "new"), outcomes({"small": 0.35, "new": 0.5}, seed=1)
+    assert not unseen(wider, both).any()
+    assert unseen(wider, both.subset(slice(None), ("small", "large"))).all()
+    assert unseen(wider, fresh).all()
+
+
+def test_one_text_in_many_data_sets_is_no_crash() -> None:
+    scores = (np.arange(12)[:, None] % np.array([2, 3]) == 0).astype(float)
+    same = replace(table(["hi"] * 12, ("a", "b"), scores), datasets=tuple("abcdefghijkl"))
+    assert np.isfinite(fit(same).qualities(["hi", "give the proof"])).all()
 
 
 def test_a_probe_refuses_what_it_cannot_place() -> None:
