@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
                 metavar=("LOW", "HIGH"),
                 help="scores that mean 0 and 1 (default: they are 0 to 1)",
             )
-            added.add_argument("--seed", type=int, default=0, help="of every random draw")
+            added.add_argument("--seed", type=_seed, default=0, help="of every random draw")
         if name != "train":
             added.add_argument(
                 "--artefact", type=Path, required=table, help="folder of the artefact"
@@ -127,6 +127,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"it must be a whole number from 0 up, not {text}")
+    return int(text)
+
+
 def _train(given: argparse.Namespace) -> None:
     _check_target(given.out)
     if given.keep and not given.encoder:
@@ -139,7 +145,7 @@ def _train(given: argparse.Namespace) -> None:
         predictor = fit(outcomes, encoder=encoder, seed=given.seed, progress=progress)
     predictor.save(given.out)
     print(f"learned about {', '.join(predictor.models)}; written to {given.out}")
-    _say_threshold(predictor, Policy())
+    print(_threshold(predictor, Policy()))
 
 
 def _calibrate(given: argparse.Namespace) -> None:
@@ -147,9 +153,9 @@ def _calibrate(given: argparse.Namespace) -> None:
     predictor, outcomes = _load(given.artefact), _read(given)
     outcomes = _judged(predictor, outcomes)
     predictor = replace(predictor, sample=sample_of(predictor, outcomes))
+    found = _threshold(predictor, policy)
     predictor.save(given.artefact)
-    print(f"{given.artefact} is calibrated on {len(outcomes.prompts)} prompts")
-    _say_threshold(predictor, policy)
+    print(f"{given.artefact} is calibrated on {len(outcomes.prompts)} prompts\n{found}")
 
 
 def _evaluate(given: argparse.Namespace) -> None:
@@ -187,7 +193,7 @@ def _probe(given: argparse.Namespace) -> None:
     wider = probe(predictor, outcomes, given.model, seed=given.seed)
     wider.save(given.artefact)
     print(f"{given.artefact} now knows {', '.join(wider.models)}")
-    _say_threshold(wider, Policy())
+    print(_threshold(wider, Policy()))
 
 
 def _explain(given: argparse.Namespace) -> None:
@@ -250,10 +256,10 @@ def _delta(predictor: LearnedPredictor, policy: Policy) -> float:
     return Router(_candidates(predictor), policy, predictor).threshold.delta
 
 
-def _say_threshold(predictor: LearnedPredictor, policy: Policy) -> None:
+def _threshold(predictor: LearnedPredictor, policy: Policy) -> str:
     found = Router(_candidates(predictor), policy, predictor).threshold
     asked = f"quality={policy.quality}" if policy.quality else f"strong_share={policy.strong_share}"
-    print(f"Policy({asked}): {'' if found.calibrated else 'not calibrated: '}{found.note}")
+    return f"Policy({asked}): {'' if found.calibrated else 'not calibrated: '}{found.note}"
 
 
 def _judged(predictor: LearnedPredictor, outcomes: Outcomes) -> Outcomes:
@@ -276,6 +282,8 @@ def _check_target(folder: Path) -> None:
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "card.json").exists():
         raise ArtefactError(folder, "would go among other files: name a new or empty folder")
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not there.is_dir():
+        raise ArtefactError(folder, f"cannot be written: {there} is a file")
     if not os.access(there, os.W_OK):
         raise ArtefactError(folder, f"cannot be written: {there} is read-only")
 

@@ -113,6 +113,27 @@ def test_train_refuses_a_folder_of_other_files_before_any_work(
     assert "among other files" in capsys.readouterr().err
     assert run("train", "t.jsonl", "--out", tmp_path / "thesis.txt") == 2
     assert "name a folder" in capsys.readouterr().err
+    assert run("train", "t.jsonl", "--out", tmp_path / "thesis.txt" / "a" / "b") == 2
+    assert "thesis.txt is a file" in capsys.readouterr().err
+
+
+def test_a_calibration_that_cannot_keep_the_promise_leaves_the_old_artefact(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write(tmp_path / "t.jsonl", {"small": 0.4}, seed=1)
+    before = content(trained / "artefact")
+    assert run("calibrate", table, "--artefact", trained / "artefact", "--strong-share", 0.3) == 2
+    printed = capsys.readouterr()
+    assert "has no candidate 'large'" in printed.err
+    assert printed.out == ""
+    assert content(trained / "artefact") == before
+
+
+@pytest.mark.parametrize("seed", ["-1", "1.5", "x"])
+def test_a_seed_that_is_none_is_said(seed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run("train", "t.jsonl", "--out", "a", "--seed", seed)
+    assert f"a whole number from 0 up, not {seed}" in capsys.readouterr().err
 
 
 def test_a_disk_that_fails_leaves_the_old_artefact(
