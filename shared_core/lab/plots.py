@@ -39,16 +39,17 @@ def calibration_diagram(sample: CalibrationSample, outcomes: Outcomes) -> bytes:
     known = ~np.isnan(outcomes.scores)
     predicted, scores = np.asarray(sample.predicted, float)[known], outcomes.scores[known]
     expected, observed, answers = equal_mass_bins(predicted, scores)
-    spread = 1.96 * np.sqrt(observed * (1 - observed) / answers)  # at most: scores are 0 to 1
+    low, high = _wilson(observed, answers)
     figure, axes = _picture()
     axes.plot([0, 1], [0, 1], color="#718096", linestyle=":", label="as predicted")
     axes.errorbar(
         expected,
         observed,
-        yerr=spread,
+        yerr=[observed - low, high - observed],
         color="#0b6e4f",
         marker="o",
         capsize=2,
+        clip_on=False,
         label=f"{len(answers)} bins of about {answers.mean():.0f} answers, 95 % interval",
     )
     axes.set_xlabel("predicted quality (0 to 1)")
@@ -58,6 +59,17 @@ def calibration_diagram(sample: CalibrationSample, outcomes: Outcomes) -> bytes:
     axes.set_ylim(0, 1)
     axes.legend(loc="upper left", fontsize="small")
     return _png(figure)
+
+
+def _wilson(share: Floats, n: Floats) -> tuple[Floats, Floats]:
+    """Return the ends of Wilson's 95 % interval of a share of n; a mean of scores varies less.
+
+    Unlike the usual one it does not vanish where all n are alike.
+    """
+    z = 1.96**2 / n
+    middle = (share + z / 2) / (1 + z)
+    half = np.sqrt(z * share * (1 - share) + z**2 / 4) / (1 + z)
+    return np.minimum(middle - half, share), np.maximum(middle + half, share)
 
 
 def cost_quality_curve(sample: CalibrationSample, outcomes: Outcomes, rungs: Ladder) -> bytes:
