@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -73,11 +74,12 @@ def write_artefact(
     }
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
+    old = _weights_of(folder)
     _replace(folder / weights, blob)
     _replace(folder / CARD, text.encode())
-    for old in folder.glob("weights-*.safetensors"):
-        if old.name != weights:
-            old.unlink(missing_ok=True)
+    # Only what this write replaces: others may be those of somebody who is writing too.
+    if old not in (None, weights):
+        (folder / str(old)).unlink(missing_ok=True)
 
 
 def read_artefact(
@@ -103,7 +105,10 @@ def read_artefact(
         about, trained_on = dict(content["about"]), tensors.pop(_TRAINED_ON)
         stored = {n: tensors.pop(n) for n in list(tensors) if n.startswith(_SAMPLE)}
         d, n = len(tensors["encoding_centre"]), len(stored[f"{_SAMPLE}predicted"]) if stored else 0
-    except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
+    except (
+        *(OSError, KeyError, TypeError, ValueError, RecursionError),
+        safetensors.SafetensorError,
+    ) as error:
         raise ArtefactError(folder, f"cannot be read ({type(error).__name__}: {error})") from error
     _check(folder, tensors, _shapes(len(models), d))
     sample = None
@@ -112,6 +117,16 @@ def read_artefact(
         parts = {name.removeprefix(_SAMPLE): array for name, array in stored.items()}
         sample = CalibrationSample(names, **parts)
     return models, tensors, trained_on, sample, about
+
+
+def _weights_of(folder: Path) -> str | None:
+    """Return the name of the weights that are there, if any that could be ours."""
+    try:
+        name = json.loads((folder / CARD).read_text(encoding="utf-8"))["weights"]
+    except (OSError, KeyError, TypeError, ValueError, RecursionError):
+        return None
+    ours = isinstance(name, str) and re.fullmatch(r"weights-[0-9a-f]{16}\.safetensors", name)
+    return name if ours else None
 
 
 def _files(folder: Path, tries: int = 3) -> tuple[dict[str, Any], bytes]:

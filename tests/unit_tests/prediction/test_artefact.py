@@ -7,6 +7,7 @@ import json
 import os
 import stat
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -185,7 +186,7 @@ def test_a_card_that_is_wrong_is_refused(
         read_artefact(folder)
 
 
-@pytest.mark.parametrize("text", ["[]", "3", "null", "{}", "{", "", "\udcff"])
+@pytest.mark.parametrize("text", ["[]", "3", "null", "{}", "{", "", "\udcff", "[" * 99_999])
 def test_a_card_that_is_none_is_refused(text: str, folder: Path) -> None:
     (folder / "card.json").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(ArtefactError):
@@ -217,6 +218,27 @@ def test_who_reads_while_another_writes_sees_one_of_both(
 
     monkeypatch.setattr(Path, "read_bytes", overtaken)
     assert read_artefact(folder)[0] == ("a", "b")
+
+
+def test_whoever_writes_last_leaves_an_artefact_that_can_be_read(
+    predictor: LearnedPredictor, folder: Path
+) -> None:
+    """Of those who write side by side none deletes the weights of another."""
+    for turn in range(20):
+        makers = [replace(predictor, trained_on=np.array([turn, place])) for place in range(4)]
+        with ThreadPoolExecutor(len(makers)) as pool:
+            list(pool.map(lambda maker: maker.save(folder), makers))
+        assert read_artefact(folder)[2][0] == turn
+
+
+def test_what_a_card_names_elsewhere_is_not_deleted(
+    predictor: LearnedPredictor, folder: Path
+) -> None:
+    for name in ("thesis.txt", "../thesis.txt"):
+        (folder / name).write_text("precious")
+        recard(folder, lambda card, name=name: card.update(weights=name))
+        predictor.save(folder)
+        assert (folder / name).read_text() == "precious"
 
 
 @pytest.mark.parametrize("calls_before", [0, 1])
