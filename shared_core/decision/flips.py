@@ -62,6 +62,8 @@ def _by_cost(
     gap = best - contender[1].quality
     rival = policy.order(allowed, max(gap, delta))[0][0]  # who is before it once it is eligible
     ours, theirs = policy.objective(contender[1]), policy.objective(rival[1])
+    if policy.prefer_local and rival[0].local and not contender[0].local:
+        theirs = None  # no price goes before what runs locally
     if ours is None or theirs is None or theirs >= ours:
         return f"{name} would answer at no δ: {rival[0].name} goes before it"
     needed = f"with a δ of {gap:.3f} or more and " if gap > delta else ""

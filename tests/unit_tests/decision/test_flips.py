@@ -50,6 +50,13 @@ def test_an_equal_one_that_comes_later_says_so() -> None:
     assert flips(Policy(), allowed, 0.05) == ("b would answer at no δ: a goes before it",)
 
 
+def test_no_price_goes_before_what_runs_locally() -> None:
+    local = (candidate("a", local=True), estimate("a", 0.5, cost_usd=1.0))
+    allowed = [local, contender("b", 0.5, 2.0), contender("c", 0.9, 3.0)]
+    said = flips(Policy(prefer_local=True), allowed, 0.5)
+    assert said[0] == "b would answer at no δ: a goes before it"
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_every_sentence_holds(seed: int) -> None:
     rng = np.random.default_rng(seed)
