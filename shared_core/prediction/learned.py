@@ -18,6 +18,7 @@ models find the prompt harder or easier than most.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +30,7 @@ import numpy.typing as npt
 from shared_core.errors import ArtefactError, ConfigurationError
 from shared_core.prediction.artefact import read_artefact, write_artefact
 from shared_core.prediction.encoders import Encoder, encoded
-from shared_core.prediction.features import MEASURES, Features, bucket, features, terms
+from shared_core.prediction.features import MEASURES, Features, bucket, features, read, terms
 from shared_core.prediction.prior import contributions as opinions
 from shared_core.prediction.prior import prompt_difficulty
 from shared_core.prediction.surface import QUALITY_SPREAD, quality_logit
@@ -100,6 +101,12 @@ def moved(deviations: Floats) -> Floats:
     return SLOPE * np.minimum(np.maximum(deviations, -1.0), 1.0)
 
 
+def _shares(parts: Floats) -> Floats:
+    """Share out among parts of a deviation what it is in log odds."""
+    whole = float(parts.sum())
+    return SLOPE * parts / max(1.0, abs(whole))
+
+
 def _nothing() -> npt.NDArray[np.int64]:
     return np.zeros(0, np.int64)
 
@@ -168,14 +175,16 @@ class LearnedPredictor:
             return _largest({**dict(opinion), "what known models find harder or easier": shift})
         place, seen = self.models.index(candidate.name), features(text)
         _, by_measure, by_term, by_fallback, by_encoding = w.blend[place].tolist()
-        measures = SLOPE * by_measure * self._measures(seen) * w.by_measure[:, place]
+        measures = by_measure * _shares(self._measures(seen) * w.by_measure[:, place])
         parts = dict(zip(MEASURES, measures.tolist(), strict=True))
-        values = dict(zip(seen.buckets.tolist(), self._terms(seen).tolist(), strict=True))
-        for term in terms(text):  # terms that share a bucket share its weight
-            at = bucket(term)
-            parts[repr(term)] = SLOPE * by_term * values[at] * float(w.by_term[at, place])
+        values = by_term * _shares(self._terms(seen) * w.by_term[seen.buckets, place])
+        by_bucket = dict(zip(seen.buckets.tolist(), values.tolist(), strict=True))
+        places = {term: bucket(term) for term in terms(read(text))}
+        sharing = Counter(places.values())  # terms that share a bucket share its part
+        for term, at in places.items():
+            parts[repr(term)] = by_bucket[at] / sharing[at]
         encoding = self._encodings([text])[0] @ w.by_encoding[:, place]
-        parts["encoding"] = SLOPE * by_encoding * float(encoding)
+        parts["encoding"] = by_encoding * float(moved(encoding))
         opinion = opinions(text, float(w.strengths[place]))
         return _largest(parts | {f"fallback: {name}": by_fallback * x for name, x in opinion})
 

@@ -16,8 +16,10 @@ from shared_core.decision.candidates import prepare_candidates
 from shared_core.decision.policy import Policy
 from shared_core.errors import ArtefactError, ConfigurationError
 from shared_core.lab.fit import fit, probe
-from shared_core.prediction.features import MEASURES, features
+from shared_core.prediction import learned
+from shared_core.prediction.features import MEASURES, bucket, features
 from shared_core.prediction.learned import LearnedPredictor
+from shared_core.prediction.surface import quality_logit
 from shared_core.router import Router
 from shared_core.types import Candidate
 from tests.fakes.core import prompt
@@ -121,6 +123,26 @@ def test_contributions_come_largest_first_and_name_what_moved(plain: LearnedPred
         assert list(moved.values()) == sorted(moved.values(), key=abs, reverse=True)
         assert "encoding" not in moved
     assert easy["'sum'"] > 0 > hard["'proof'"]
+
+
+@pytest.mark.parametrize("text", ["", "give the proof of 3", "give the proof " * 300, TEXTS[-1]])
+def test_contributions_add_up_to_the_estimate(
+    text: str, plain: LearnedPredictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learned, "_MOST", 10_000)
+    for place, known in enumerate(KNOWN):
+        (estimate,) = plain.predict(prompt(text), [known])
+        level, _, _, by_fallback, _ = plain.weights.blend[place]
+        moved = sum(part for _, part in plain.contributions(prompt(text), known))
+        logit = level + by_fallback * quality_logit(0, 0) + moved
+        assert logit == pytest.approx(math.log(estimate.quality / (1 - estimate.quality)))
+
+
+def test_of_a_very_long_text_both_ends_count() -> None:
+    started, text = time.process_time(), "give " * 20_000 + "\u8bc1" * 9_800_000 + " proof" * 20_000
+    long, short = features(text), features("give " * 20_000 + " proof" * 20_000)
+    assert time.process_time() - started < 10
+    assert set(short.buckets) - set(long.buckets) <= {bucket("give proof")}
 
 
 def test_an_encoder_adds_what_no_word_tells(encoding: LearnedPredictor) -> None:
