@@ -76,7 +76,6 @@ def _parser() -> argparse.ArgumentParser:
                 metavar=("LOW", "HIGH"),
                 help="scores that mean 0 and 1 (default: they are 0 to 1)",
             )
-            added.add_argument("--seed", type=_seed, default=0, help="of every random draw")
         if name != "train":
             added.add_argument(
                 "--artefact", type=Path, required=table, help="folder of the artefact"
@@ -84,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     train = command("train", _train, "Learn from a table of outcomes.")
+    train.add_argument("--seed", type=_seed, default=0, help="of the folds")
     train.add_argument(
         "--encoder",
         help="a model that reads each prompt: sentence-transformers:NAME or prefill:NAME, where "
@@ -100,17 +100,24 @@ def _parser() -> argparse.ArgumentParser:
         "calibrate", _calibrate, "Set the thresholds by scored prompts that training has not seen."
     )
     calibrate.add_argument(
-        "--quality", type=float, help="share of the best model's quality to keep"
+        "--quality", type=float, help="share of the best model's quality to keep (default: 0.95)"
     )
     calibrate.add_argument(
         "--strong-share", type=float, help="most prompts that leave the cheapest"
     )
     measure = command("evaluate", _evaluate, "Measure the artefact beside what it has to beat.")
-    measure.add_argument("--quality", type=float, help="share of the best model's quality to keep")
+    measure.add_argument("--seed", type=_seed, default=0, help="of the bootstrap samples")
+    measure.add_argument(
+        "--quality", type=float, help="share of the best model's quality to keep (default: 0.95)"
+    )
     measure.add_argument("--json", type=Path, help="file to write the figures to")
     measure.add_argument("--report", type=Path, help="folder to write figures and plots to")
     measure.add_argument("--draws", type=int, default=1000, help="bootstrap samples per interval")
-    probing = command("probe", _probe, "Add a model from about 30 to 200 scored prompts of it.")
+    probing = command(
+        "probe",
+        _probe,
+        "Add a model from 30 to 200 scored prompts of it, best ones that training has not seen.",
+    )
     probing.add_argument("--model", required=True, help="its name in the table")
     explain = command("explain", _explain, "Say which model would answer, and why.", table=False)
     explain.add_argument("prompt", help="the prompt; - reads standard input")
@@ -122,7 +129,9 @@ def _parser() -> argparse.ArgumentParser:
         help="who may answer, weakest first, and its price in USD per million tokens "
         "(default: every model of the artefact)",
     )
-    explain.add_argument("--quality", type=float, help="share of the best model's quality to keep")
+    explain.add_argument(
+        "--quality", type=float, help="share of the best model's quality to keep (default: 0.95)"
+    )
     explain.add_argument("--detail", action="store_true", help="also say what moved the estimates")
     return parser
 
@@ -151,11 +160,12 @@ def _train(given: argparse.Namespace) -> None:
 def _calibrate(given: argparse.Namespace) -> None:
     policy = Policy(quality=given.quality, strong_share=given.strong_share)
     predictor, outcomes = _load(given.artefact), _read(given)
-    outcomes = _judged(predictor, outcomes)
+    outcomes, replaced = _judged(predictor, outcomes), predictor.sample
     predictor = replace(predictor, sample=sample_of(predictor, outcomes))
     found = _threshold(predictor, policy)
     predictor.save(given.artefact)
-    print(f"{given.artefact} is calibrated on {len(outcomes.prompts)} prompts\n{found}")
+    old = "" if replaced is None else f", instead of {len(replaced.predicted)}"
+    print(f"{given.artefact} is calibrated on {len(outcomes.prompts)} prompts{old}\n{found}")
 
 
 def _evaluate(given: argparse.Namespace) -> None:
@@ -190,7 +200,7 @@ def _evaluate(given: argparse.Namespace) -> None:
 
 def _probe(given: argparse.Namespace) -> None:
     predictor, outcomes = _load(given.artefact), _read(given)
-    wider = probe(predictor, outcomes, given.model, seed=given.seed)
+    wider = probe(predictor, outcomes, given.model)
     wider.save(given.artefact)
     print(f"{given.artefact} now knows {', '.join(wider.models)}")
     print(_threshold(wider, Policy()))

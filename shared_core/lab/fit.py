@@ -227,9 +227,7 @@ def _recall(
             predicted[rows, column] = sample.predicted[sources, sample.names.index(model)]
 
 
-def probe(
-    predictor: LearnedPredictor, outcomes: Outcomes, model: str, *, seed: int = 0
-) -> LearnedPredictor:
+def probe(predictor: LearnedPredictor, outcomes: Outcomes, model: str) -> LearnedPredictor:
     """Add a model that training never saw, from some scored prompts of it (about 30 to 200).
 
     What the known models share is taken over; only its five blend weights are fitted.

@@ -147,6 +147,8 @@ def _files(folder: Path, tries: int = 3) -> tuple[dict[str, Any], bytes]:
 def _names(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         raise TypeError(f"{value!r} is no list of names")
+    if len(set(value)) < len(value):
+        raise ValueError(f"{value!r} names one twice")
     return tuple(value)
 
 
