@@ -18,6 +18,7 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from operator import mul
 from pathlib import Path
 from typing import Final, Self
 
@@ -70,7 +71,7 @@ class Prior:
     def shift(self, text: str) -> float:
         """Return by how much a text's words move its difficulty, at most `MOST` either way."""
         found, values = term_values(text, self.idf)
-        moved = sum(value * self.weights[at] for at, value in zip(found, values, strict=True))
+        moved: float = sum(map(mul, values, map(self.weights.__getitem__, found)))
         return min(MOST, max(-MOST, moved))
 
     @classmethod
@@ -120,8 +121,8 @@ def term_values(text: str, idf: Sequence[float]) -> tuple[list[int], list[float]
     """Return the buckets of a text's terms and their values, of norm 1; a term counts once."""
     ends = text if len(text) <= 2 * _READ else f"{text[:_READ]} {text[-_READ:]}"
     found = list(set(buckets(tokens(ends))))
-    values = [idf[at] for at in found]
-    norm = max(math.hypot(*values), 1e-9)
+    values = list(map(idf.__getitem__, found))
+    norm = max(math.sqrt(sum(map(mul, values, values))), 1e-9)
     return found, [value / norm for value in values]
 
 

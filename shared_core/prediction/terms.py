@@ -45,11 +45,16 @@ def buckets(found: list[str]) -> list[int]:
 
     The checksum of a pair goes on from that of its first word.
     """
-    words = [_as_word(token).encode("utf-8", "surrogatepass") for token in found]
-    sums = [zlib.crc32(word) for word in words]
-    pairs = [zlib.crc32(b" " + word, before) for word, before in zip(words[1:], sums, strict=False)]
-    return [checksum % BUCKETS for checksum in sums + pairs]
+    # All words at once: no token holds a line break, and lowering the whole lowers each.
+    raw = "\n".join(map(_number, found)).lower().encode("utf-8", "surrogatepass")
+    sums = list(map(zlib.crc32, raw.split(b"\n")))
+    pairs = map(zlib.crc32, raw.replace(b"\n", b"\n ").split(b"\n")[1:], sums)
+    return [checksum % BUCKETS for checksum in (*sums, *pairs)] if found else []
 
 
 def _as_word(token: str) -> str:
-    return "0" * min(len(token), _LONGEST_NUMBER) if token.isdecimal() else token.lower()
+    return _number(token).lower()
+
+
+def _number(token: str) -> str:
+    return "0" * min(len(token), _LONGEST_NUMBER) if token.isdecimal() else token
