@@ -110,7 +110,7 @@ def fit(
             found = _regressed(getattr(design, name), rows, targets, folds, PENALTIES[name], tick)
             unseen[name][:, columns], final[name][:, columns] = found.unseen, found.weights
             penalties[name] += found.penalties
-    predictor = _blended(outcomes, design, unseen, final, penalties, mean, seed)
+    predictor = _blended(outcomes, design, unseen, final, penalties, mean, folds, seed)
     if encoder is None:
         return predictor
     card = {**predictor.card, "encoder": encoder.name}
@@ -284,11 +284,13 @@ def _blended(
     final: Mapping[str, Floats],
     penalties: Mapping[str, Sequence[float]],
     mean: Floats,
+    folds: npt.NDArray[np.int64],
     seed: int,
 ) -> LearnedPredictor:
     n, m = outcomes.scores.shape
     strengths = (np.argsort(np.argsort(mean)) + 1) / (m + 1)
-    blend, covariance, logits = np.zeros((m, 5)), np.zeros((m, 5, 5)), np.zeros((n, m))
+    blend, covariance, usual = np.zeros((m, 5)), np.zeros((m, 5, 5)), np.zeros(m)
+    logits = np.zeros((n, m))
     for place in range(m):
         inputs = np.column_stack(
             [
@@ -299,11 +301,13 @@ def _blended(
                 moved(unseen["encoding"][:, place]),
             ]
         )
-        rows = ~np.isnan(outcomes.scores[:, place])
-        blend[place], covariance[place] = _map_logistic(
-            inputs[rows], outcomes.scores[rows, place], PRIOR_MEAN, PRIOR_SD
-        )
-        logits[:, place] = inputs @ blend[place]
+        scores = outcomes.scores[:, place]
+        blend[place], covariance[place] = _blend(inputs, scores)
+        usual[place] = (inputs @ blend[place]).mean()
+        # What the sample says must not have seen its own scores: they would look kept too easily.
+        for fold in range(FOLDS):
+            others, _ = _blend(inputs, np.where(folds == fold, np.nan, scores))
+            logits[folds == fold, place] = inputs[folds == fold] @ others
     noise = float(np.nanmean(mean * (1 - mean)))
     tokens = np.array([_mean(column) for column in outcomes.output_tokens.T])
     weights = Weights(
@@ -325,7 +329,7 @@ def _blended(
         ),
         term_variance=_variance(noise, design.terms.power(2), penalties["terms"]),
         encoding_variance=_variance(noise, design.encoding**2, penalties["encoding"]),
-        usual=logits.mean(axis=0),
+        usual=usual,
         mean_score=mean,
         output_tokens=tokens,
     )
@@ -347,6 +351,11 @@ def _blended(
     return LearnedPredictor(
         outcomes.models, weights, sample, np.unique(fingerprints(outcomes.prompts)), card
     )
+
+
+def _blend(inputs: Floats, scores: Floats) -> tuple[Floats, Floats]:
+    known = ~np.isnan(scores)
+    return _map_logistic(inputs[known], scores[known], PRIOR_MEAN, PRIOR_SD)
 
 
 def _check(outcomes: Outcomes) -> None:
