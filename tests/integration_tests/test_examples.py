@@ -128,6 +128,7 @@ def test_02_langchain_agent(example: Example, names: dict[str, Any], server: Ope
     server.say(SMALL, stepwise([sunday]))
     server.say(LARGE, stepwise([monday, sunday], [count]))
     printed = example().strip().splitlines()
+    printed[7:9] = sorted(printed[7:9])  # tools that run side by side end in either order
     assert printed == [
         names["EASY"],
         f"small calls weekday {sunday.arguments}",
