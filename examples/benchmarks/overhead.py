@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import platform
 import random
 import time
@@ -29,11 +28,10 @@ from llama_index.core.base.llms.types import CompletionResponse, LLMMetadata
 from llama_index.core.llms import ChatMessage, CustomLLM
 from llama_index.core.llms.callbacks import llm_completion_callback
 
+from examples.benchmarks import _page
 from langchain_router import ChatRouter
 from llamaindex_router import RouterLLM
 
-RESULTS = Path(__file__).parent / "results" / "overhead.json"
-PAGE = Path(__file__).parent / "README.md"
 WORDS = ["four ", "words ", "at ", "once"]
 QUESTION = "What is the capital of France?"
 HISTORY_TURNS = 100
@@ -251,13 +249,6 @@ def table(rows: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def with_table(page: str, drawn: str) -> str:
-    """Return the page with the table in its place."""
-    start, end = "<!-- table: overhead -->\n", "<!-- end -->"
-    before, _, rest = page.partition(start)
-    return f"{before}{start}{drawn}\n{end}{rest.partition(end)[2]}"
-
-
 def installed(package: str) -> str | None:
     """Return the version of a package, None where it is not there."""
     try:
@@ -272,26 +263,20 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=50, help=f"timed in each of {PASSES} passes")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="where the JSON file goes")
+    parser.add_argument(
+        "--out", type=Path, default=_page.HERE, help="folder of README.md and results/"
+    )
     arguments = parser.parse_args()
     rows = asyncio.run(measure(arguments.rounds))
-    arguments.out.write_text(
-        json.dumps(
-            {
-                "command": f"python -m examples.benchmarks.overhead --rounds {arguments.rounds}",
-                "python": platform.python_version(),
-                "versions": {package: installed(package) for package in PACKAGES},
-                "pairs": arguments.rounds * PASSES,
-                "unit": "milliseconds; low and high: 95 % bootstrap interval of the median",
-                "rows": rows,
-            },
-            indent=2,
-        )
-        + "\n"
-    )
-    print(table(rows))
-    if arguments.out == RESULTS:
-        PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), table(rows)), encoding="utf-8")
+    results = {
+        "command": f"python -m examples.benchmarks.overhead --rounds {arguments.rounds}",
+        "python": platform.python_version(),
+        "versions": {package: installed(package) for package in PACKAGES},
+        "pairs": arguments.rounds * PASSES,
+        "unit": "milliseconds; low and high: 95 % bootstrap interval of the median",
+        "rows": rows,
+    }
+    _page.publish(arguments.out, "overhead", results, {"overhead": table(rows)})
 
 
 if __name__ == "__main__":
