@@ -7,4 +7,6 @@ listed in `known_failures` with the reason, and fails the suite once it works.
 
 import pytest
 
-pytest.register_assert_rewrite("tests.contracts.llamaindex", "tests.contracts.langchain")
+pytest.register_assert_rewrite(
+    "tests.contracts.llamaindex", "tests.contracts.langchain", "tests.contracts.predictor"
+)
