@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -170,10 +171,10 @@ sys.exit(shared_core.cli.main())
         assert process.stderr is not None
         while process.stderr.readline() != "training\n":
             assert process.poll() is None
+        time.sleep(0.2)  # until it sleeps
         process.send_signal(signal.SIGINT)
         said = process.stderr.read()
-    assert process.returncode == 130
-    assert said.splitlines()[-1] == "router-llm: interrupted"
+    assert (process.returncode, said) == (130, "router-llm: interrupted\n")
     assert content(artefact) == before
 
 
