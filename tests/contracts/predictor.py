@@ -84,7 +84,7 @@ class PredictorContract:
     def test_what_is_predicted_on_an_event_loop_takes_no_time(
         self, predictor: Predictor, candidates: tuple[Candidate, ...]
     ) -> None:
-        """A hundredth of a second at most, of the processor's time, whatever the text."""
+        """A few hundredths of a second of the processor's time at most, whatever the text."""
         for letter in ("a ", "1", "\n", "漢", "? "):
             text = (letter * predictor.inline_chars)[: min(predictor.inline_chars, 1_000_000)]
             spent = []
@@ -92,4 +92,4 @@ class PredictorContract:
                 start = time.thread_time()
                 predictor.predict(prompt(text), candidates)
                 spent.append(time.thread_time() - start)
-            assert min(spent) < 0.01
+            assert min(spent) < 0.05
