@@ -12,9 +12,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from examples.benchmarks import _page, _splits, baselines, calibration, latency, n_models, routellm
+from examples.benchmarks import (
+    _page,
+    _splits,
+    _tables,
+    baselines,
+    calibration,
+    encode,
+    latency,
+    n_models,
+    routellm,
+)
 from shared_core.lab import fit as fit_module
 from shared_core.prediction import learned
+from tests.fakes.learning import parity_encoder
 
 WORDS = ("river", "apple", "seven", "stone", "cloud", "paper", "green", "music", "plain", "table")
 PAGE = Path(_page.HERE / "README.md")
@@ -161,6 +172,21 @@ def test_routellm(data: Path, out: Path) -> None:
     picture = (out / "results" / "label_curve.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
     assert len(picture) < 60_000
+
+
+def test_encode_writes_what_routellm_reads(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(encode, "encoder_from", parity_encoder)
+    command = ["--data", str(data), "--encoder", "prefill:tiny", "--as", "tiny"]
+    encode.main([*command, "--out", str(tmp_path), "--most", "50"])
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["tiny_gsm8k.npz", "tiny_mmlu.npz"]
+    ids = _tables.prompts_by_id(data, "eval_routellm")
+    vectors = routellm.read_vectors(tmp_path / "tiny_mmlu.npz", ids)
+    assert len(vectors) == 50
+    for text, vector in vectors.items():
+        assert vector.tolist() == parity_encoder().encode([text])[0]
+    assert "mmlu: 50 prompts, " in capsys.readouterr().out
 
 
 def test_routellm_with_encodings(data: Path, out: Path) -> None:
