@@ -21,6 +21,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -36,7 +37,7 @@ from shared_core.prediction.prior import prompt_difficulty
 from shared_core.prediction.surface import QUALITY_SPREAD, quality_logit
 from shared_core.types import CalibrationSample, Candidate, Estimate, Prompt
 
-__all__ = ["LearnedPredictor", "Weights", "standardised"]
+__all__ = ["LearnedPredictor", "Weights", "moved", "standardised"]
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -144,10 +145,9 @@ class LearnedPredictor:
         """See `Predictor.predict`."""
         ((inputs, variance, hardness),) = self._inputs([prompt.text])
         logits, spreads = self._logits(inputs, variance)
-        places = {name: place for place, name in enumerate(self.models)}
         return [
-            self._known(candidate.name, places[candidate.name], logits, spreads)
-            if candidate.name in places
+            self._known(candidate.name, self._places[candidate.name], logits, spreads)
+            if candidate.name in self._places
             else self._unseen(candidate, hardness, logits, spreads)
             for candidate in candidates
         ]
@@ -217,6 +217,10 @@ class LearnedPredictor:
                 f"encoder=encoder_from({needed!r}) or the one of that name",
             )
         return cls(models, Weights(**arrays), sample, trained_on, card, encoder)
+
+    @cached_property
+    def _places(self) -> Mapping[str, int]:
+        return {name: place for place, name in enumerate(self.models)}
 
     def _measures(self, seen: Features) -> Floats:
         return standardised(seen.measures, self.weights.centre, self.weights.scale)
@@ -300,8 +304,8 @@ def _estimate(name: str, logit: float, spread: float, tokens: float) -> Estimate
 
 
 def _largest(parts: Mapping[str, float]) -> list[tuple[str, float]]:
-    moved = [(name, value) for name, value in parts.items() if value]
-    return sorted(moved, key=lambda part: -abs(part[1]))[:_MOST]
+    found = [(name, value) for name, value in parts.items() if value]
+    return sorted(found, key=lambda part: -abs(part[1]))[:_MOST]
 
 
 def _probability(logit: float) -> float:
