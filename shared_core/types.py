@@ -32,8 +32,10 @@ __all__ = [
     "Constraint",
     "Decision",
     "Detail",
+    "Energy",
     "Entry",
     "Estimate",
+    "Listing",
     "Modality",
     "Outcome",
     "Prompt",
@@ -44,6 +46,7 @@ __all__ = [
     "Turn",
     "Usage",
     "as_constraints",
+    "usage_of_counts",
 ]
 
 Modality = Literal["image", "audio", "video", "pdf"]
@@ -426,10 +429,101 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the model itself counted them."""
+    """Tokens as the model itself counted them; see `usage_of_counts`.
+
+    Attributes:
+        input_tokens: All that it read, those out of and into a prompt cache included.
+        output_tokens: All that it wrote, reasoning included.
+        cached_tokens: Of the input, what came out of the provider's prompt cache.
+        cache_write_tokens: Of the input, what was written into it.
+        reasoning_tokens: Of the output, hidden reasoning.
+        free: The framework's own cache answered: no model ran, nobody is paid.
+    """
 
     input_tokens: int
     output_tokens: int
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    free: bool = False
+
+    def __add__(self, other: Usage) -> Usage:
+        """Return both together."""
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+            self.free and other.free,
+        )
+
+
+def usage_of_counts(
+    input_tokens: object,
+    output_tokens: object,
+    cached_tokens: object = 0,
+    cache_write_tokens: object = 0,
+    reasoning_tokens: object = 0,
+    *,
+    free: bool = False,
+) -> Usage | None:
+    """Return the usage that a model reports, or None where that cannot be one.
+
+    Input and output must be whole numbers from 0 up: missing, negative, NaN is unknown. A part that
+    is none, or more than its whole, counts as 0.
+    """
+    whole = [_count(input_tokens), _count(output_tokens)]
+    if whole[0] is None or whole[1] is None:
+        return None
+    read, written = _count(cached_tokens) or 0, _count(cache_write_tokens) or 0
+    if read + written > whole[0]:
+        read = written = 0
+    thought = _count(reasoning_tokens) or 0
+    return Usage(whole[0], whole[1], read, written, thought if thought <= whole[1] else 0, free)
+
+
+def _count(value: object) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return int(value) if math.isfinite(value) and value >= 0 and value == int(value) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Energy:
+    """Energy in Wh: the best guess, the range it is believed to lie in, and how it is known.
+
+    Attributes:
+        low: Wh.
+        mid: Wh.
+        high: Wh.
+        method: For instance "declared", "EcoLogits 0.11.3", "measured (NVML)".
+    """
+
+    low: float
+    mid: float
+    high: float
+    method: str
+
+    def __add__(self, other: Energy) -> Energy:
+        """Return both together: ends are added, as for errors that go the same way."""
+        methods = dict.fromkeys([*self.method.split(" + "), *other.method.split(" + ")])
+        ends = self.low + other.low, self.mid + other.mid, self.high + other.high
+        return Energy(*ends, " + ".join(methods))
+
+
+class Listing(NamedTuple):
+    """The name under which catalogues of prices and energy know a model.
+
+    Attributes:
+        provider: As LangChain and the catalogues spell it ("openai"); None where nobody says.
+        model: The provider's name of the model.
+        api_url: Where it is called, if that was set by hand: it may be another provider's.
+    """
+
+    provider: str | None
+    model: str
+    api_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
