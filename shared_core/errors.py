@@ -8,8 +8,10 @@ RouterError
 │   └── TableError            a table of outcomes cannot be used; names file, row and column
 ├── UnknownCandidateError     a call names a candidate that does not exist
 ├── NoCandidateError          no candidate may answer this prompt; carries every refusal
+│   └── BudgetExceededError   … because a budget has no room; says what is left and when it resets
 ├── AllCandidatesFailedError  every candidate that was tried failed; carries every error
 ├── CandidateRestingError     its server asked to be left alone for longer than the call may wait
+├── StorageError              where budgets or the ledger are kept cannot be read or written
 ├── DeadlineExceededError     the call was not complete in time (also a TimeoutError)
 └── MissingExtraError         an optional dependency is not installed (also an ImportError)
 ```
@@ -20,7 +22,8 @@ A candidate's own error that no other candidate could mend is raised as it is, n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AllCandidatesFailedError",
     "ArtefactError",
+    "BudgetExceededError",
     "CandidateRestingError",
     "ConfigurationError",
     "DeadlineExceededError",
@@ -36,6 +40,7 @@ __all__ = [
     "NoCandidateError",
     "NotCalibratedError",
     "RouterError",
+    "StorageError",
     "UnknownCandidateError",
 ]
 
@@ -87,6 +92,43 @@ class NoCandidateError(RouterError):
         reasons = "; ".join(f"{r.candidate}: {r.reason}" for r in refusals)
         super().__init__(f"no candidate can answer this prompt: {reasons}")
         self.refusals = tuple(refusals)
+
+
+class BudgetExceededError(NoCandidateError):
+    """A budget has no room for this call.
+
+    Attributes:
+        budget: The budget, in words.
+        left: What is left of it, in its units ("USD", "Wh", "tokens", "calls").
+        resets_at: Unix time at which it begins anew, in seconds; None where it never does.
+        refusals: One per candidate that it refuses.
+    """
+
+    def __init__(
+        self,
+        budget: str,
+        left: Mapping[str, float],
+        resets_at: float | None,
+        refusals: Sequence[Refusal] = (),
+    ) -> None:
+        """Say what is left, and until when."""
+        super().__init__(refusals)
+        amounts = " and ".join(f"{amount:.6g} {unit}" for unit, amount in left.items())
+        when = "it never resets"
+        if resets_at is not None:
+            when = f"it resets at {datetime.fromtimestamp(resets_at, UTC):%Y-%m-%d %H:%M} UTC"
+        reasons = "".join(f"; {r.candidate}: {r.reason}" for r in refusals)
+        self.args = (f"the budget of {budget} has {amounts} left, {when}{reasons}",)
+        self.budget, self.left, self.resets_at = budget, dict(left), resets_at
+
+
+class StorageError(RouterError):
+    """Where budgets or the ledger are kept cannot be read or written."""
+
+    def __init__(self, place: object, fault: str) -> None:
+        """Name the place and what is wrong with it."""
+        super().__init__(f"{place}: {fault}")
+        self.place = place
 
 
 class AllCandidatesFailedError(RouterError):

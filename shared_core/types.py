@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CAPABILITIES",
+    "Alternative",
     "Answer",
     "Ask",
     "Attempt",
@@ -32,6 +33,7 @@ __all__ = [
     "Constraint",
     "Decision",
     "Detail",
+    "Ending",
     "Energy",
     "Entry",
     "Estimate",
@@ -52,8 +54,12 @@ __all__ = [
 Modality = Literal["image", "audio", "video", "pdf"]
 """What a prompt can carry besides text."""
 
-Outcome = Literal["answered", "failed", "resting"]
-"""How one attempt at one candidate ended; a resting one was not asked at all."""
+Outcome = Literal["answered", "failed", "cancelled", "resting", "refused"]
+"""How one attempt at one candidate ended. A resting one was not asked at all, nor was one that a
+budget refused; a cancelled one was left before its answer was whole."""
+
+Ending = Literal["answered", "failed", "cancelled"]
+"""How a routed call ended."""
 
 CAPABILITIES = frozenset(
     {
@@ -86,6 +92,8 @@ class Scope:
         thread: The conversation.
         user: The person.
         tenant: Whom the person works for.
+        run: The run of an agent, a graph, a pipeline that the calls belong to.
+        step: The step of it, for reports.
         pin: The candidate that answers, by name; it is held to every constraint.
         subject_to: Constraints, besides those of the policy.
 
@@ -98,10 +106,12 @@ class Scope:
     tenant: str | None = None
     pin: str | None = None
     subject_to: Sequence[Constraint] = ()
+    run: str | None = None
+    step: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        for label in ("thread", "user", "tenant", "pin"):
+        for label in ("thread", "user", "tenant", "pin", "run", "step"):
             value = getattr(self, label)
             if value is not None and (not isinstance(value, str) or not value):
                 raise ConfigurationError(
@@ -119,6 +129,8 @@ class Scope:
             tenant=self.tenant or outer.tenant,
             pin=self.pin or outer.pin,
             subject_to=(*outer.subject_to, *self.subject_to),
+            run=self.run or outer.run,
+            step=self.step or outer.step,
         )
 
 
@@ -287,6 +299,11 @@ class Estimate:
         cost_usd: USD.
         energy_wh: Wh, with `energy_wh_low` and `energy_wh_high` where an interval is known.
         latency_s: Seconds.
+        cached_tokens: Of the input, what is expected to come out of the provider's prompt cache.
+        cost_usd_high: USD at most: as many tokens as the prompt can be, the longest answer.
+        energy_wh_most: Wh at most, in the same sense.
+        energy_method: How the energy is known.
+        pays_energy: `cost_usd` is the price of the energy: nobody else is paid.
     """
 
     candidate: str
@@ -299,6 +316,11 @@ class Estimate:
     energy_wh_low: float | None = None
     energy_wh_high: float | None = None
     latency_s: float | None = None
+    cached_tokens: int = 0
+    cost_usd_high: float | None = None
+    energy_wh_most: float | None = None
+    energy_method: str | None = None
+    pays_energy: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -387,6 +409,7 @@ class Decision:
         delta: How far under the best predicted quality a candidate may be, 0 to 1.
         calibration: Where that comes from, in words and numbers.
         detail: What lies behind it, where that was asked for.
+        wanted: In shadow mode, the candidate that would have been chosen.
     """
 
     id: str
@@ -401,6 +424,7 @@ class Decision:
     delta: float = 0.0
     calibration: str = ""
     detail: Detail | None = None
+    wanted: str | None = None
 
     def __str__(self) -> str:
         """Say it in lines of text."""
@@ -561,23 +585,74 @@ each, returns the reply that answers. Does no I/O."""
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt at one candidate, as it is written down."""
+    """One attempt at one candidate, as it is written down. None is unknown, never zero.
+
+    Attributes:
+        candidate: Its name.
+        outcome: How it ended.
+        seconds: Wall-clock time.
+        usage: Tokens, where the model reports them.
+        cost_usd: USD.
+        energy: Wh.
+        error: Class of what it raised.
+        cost_usd_high: USD at most, which budgets are charged where the usage is unknown.
+    """
 
     candidate: str
     outcome: Outcome
     seconds: float
     usage: Usage | None = None
     cost_usd: float | None = None
-    energy_wh: float | None = None
+    energy: Energy | None = None
     error: str | None = None
+    cost_usd_high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """What one candidate would have come to, had it answered this call and those before it.
+
+    Attributes:
+        candidate: Its name.
+        quality: Predicted quality, 0 to 1.
+        local: It is declared to run locally.
+        cost_usd: USD, at the tokens that were really read, with its own prompt cache warm.
+        energy: Wh.
+    """
+
+    candidate: str
+    quality: float
+    local: bool
+    cost_usd: float | None = None
+    energy: Energy | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """What is written down of one routed call.
 
-    `cost_usd` (USD) and `energy_wh` (Wh) are sums over every attempt; None as soon as one
-    attempt's share is unknown.
+    Attributes:
+        decision_id: Of its decision.
+        candidate: Who answered; the one chosen where nobody did.
+        reason: Why, in words and numbers.
+        calibrated: The quality threshold comes from a calibration.
+        attempts: Every attempt, in order: failed ones, drafts that were dropped, cancelled ones.
+        cost_usd: USD of all attempts together; None as soon as one's share is unknown.
+        energy: Wh of all attempts together, in the same sense.
+        outcome: How the call ended.
+        chosen: Whom the policy chose; in shadow mode, whom it would have chosen.
+        shadow: The call was made in shadow mode.
+        scope: Who called.
+        started_at: Unix time, seconds.
+        seconds: Wall-clock time from the decision to the end.
+        overhead_s: Of it, the router's own: deciding and booking, no attempt and no wait.
+        delta: How far under the best predicted quality a candidate could be, 0 to 1.
+        prompt_hash: Names the prompt without telling it.
+        prompt_text: What the user asked last, where text is kept.
+        answer_text: The answer, where text is kept.
+        lost_cache_usd: USD that a warm prompt cache would have saved, had the model that answered
+            written the conversation so far.
+        alternatives: One per candidate: what it would have come to.
     """
 
     decision_id: str
@@ -586,7 +661,25 @@ class Entry:
     calibrated: bool
     attempts: tuple[Attempt, ...]
     cost_usd: float | None
-    energy_wh: float | None
+    energy: Energy | None
+    outcome: Ending = "answered"
+    chosen: str = ""
+    shadow: bool = False
+    scope: Scope = Scope()
+    started_at: float = 0.0
+    seconds: float = 0.0
+    overhead_s: float = 0.0
+    delta: float = 0.0
+    prompt_hash: str = ""
+    prompt_text: str | None = None
+    answer_text: str | None = None
+    lost_cache_usd: float = 0.0
+    alternatives: tuple[Alternative, ...] = ()
+
+    @property
+    def energy_wh(self) -> float | None:
+        """Wh of all attempts together, the best guess."""
+        return None if self.energy is None else self.energy.mid
 
     def as_dict(self) -> dict[str, Any]:
         """Return the small, plain-JSON form that is stamped on every answer."""

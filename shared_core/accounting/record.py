@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from shared_core.accounting.rates import at_rates
 from shared_core.errors import CandidateRestingError
-from shared_core.types import Attempt, Candidate, Decision, Entry, Reply
+from shared_core.types import Attempt, Candidate, Decision, Energy, Entry, Reply, Usage
 
 __all__ = ["make_entry"]
 
@@ -42,20 +42,20 @@ def make_entry(
         calibrated=decision.calibrated,
         attempts=attempts,
         cost_usd=_total(attempt.cost_usd for attempt in attempts),
-        energy_wh=_total(attempt.energy_wh for attempt in attempts),
+        energy=_energy(attempts),
     )
 
 
 def _attempt(reply: Reply, candidate: Candidate) -> Attempt:
     if isinstance(reply.error, CandidateRestingError):  # it was not asked, which costs nothing
-        return Attempt(reply.candidate, "resting", 0.0, cost_usd=0.0, energy_wh=0.0)
+        return Attempt(reply.candidate, "resting", 0.0, cost_usd=0.0)
     return Attempt(
         candidate=reply.candidate,
         outcome="answered" if reply.error is None else "failed",
         seconds=reply.seconds,
         usage=reply.usage,
         cost_usd=at_rates(candidate.price, reply.usage),
-        energy_wh=at_rates(candidate.energy, reply.usage),
+        energy=_declared(candidate, reply.usage),
         error=None if reply.error is None else type(reply.error).__name__,
     )
 
@@ -66,4 +66,20 @@ def _total(shares: Iterable[float | None]) -> float | None:
         if share is None:
             return None
         total += share
+    return total
+
+
+def _declared(candidate: Candidate, usage: Usage | None) -> Energy | None:
+    wh = at_rates(candidate.energy, usage)
+    return None if wh is None else Energy(wh, wh, wh, "declared")
+
+
+def _energy(attempts: Iterable[Attempt]) -> Energy | None:
+    total = None
+    for attempt in attempts:
+        if attempt.outcome == "resting":
+            continue
+        if attempt.energy is None:
+            return None
+        total = attempt.energy if total is None else total + attempt.energy
     return total
