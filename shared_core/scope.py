@@ -1,6 +1,6 @@
 """Who is calling: set around any code that calls a router, in whatever framework.
 
-In: a thread, a user, a tenant, a pin, constraints. Out: the `Scope` of the calls in the block,
+In: a thread, a user, a tenant, a run and its step, a pin, constraints. Out: the `Scope` of the calls in the block,
 which travels with tasks and with the threads that copy their context.
 """
 
@@ -24,6 +24,8 @@ def call_scope(
     thread: str | None = None,
     user: str | None = None,
     tenant: str | None = None,
+    run: str | None = None,
+    step: str | None = None,
     pin: str | None = None,
     subject_to: Sequence[Constraint] = (),
 ) -> Iterator[Scope]:
@@ -35,7 +37,8 @@ def call_scope(
     Raises:
         ConfigurationError: A key is no non-empty string, or a constraint no function.
     """
-    inner = Scope(thread, user, tenant, pin, subject_to).within(current_scope())
+    given = Scope(thread, user, tenant, pin, subject_to, run, step)
+    inner = given.within(current_scope())
     token = _SCOPE.set(inner)
     try:
         yield inner

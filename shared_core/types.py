@@ -166,6 +166,7 @@ class Prompt:
         in_tool_loop: The last message is a tool's result: a model waits for it.
         author: The candidate that wrote the last assistant message, where that is known.
         scope: Who is calling.
+        max_tokens: Most output tokens that the caller asks for; None where that is not said.
     """
 
     turns: tuple[Turn, ...]
@@ -178,6 +179,7 @@ class Prompt:
     in_tool_loop: bool = False
     author: str | None = None
     scope: Scope = Scope()
+    max_tokens: int | None = None
 
     @property
     def text(self) -> str:
@@ -186,6 +188,20 @@ class Prompt:
             if turn.role == "user":
                 return turn.text
         return "\n".join(turn.text for turn in self.turns)
+
+
+class Listing(NamedTuple):
+    """The name under which catalogues of prices and energy know a model.
+
+    Attributes:
+        provider: As LangChain and the catalogues spell it ("openai"); None where nobody says.
+        model: The provider's name of the model.
+        api_url: Where it is called, if that was set by hand: it may be another provider's.
+    """
+
+    provider: str | None
+    model: str
+    api_url: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,8 +214,12 @@ class Candidate:
         strength: 0 to 1, how able it is beside the others. None: its place in the list, the
             i-th of n (weakest first, from 1) having i/(n+1).
         local: Runs on the user's own machines. None is "not known", which never counts as local.
-        price: USD per million (input, output) tokens. None is unknown, which is not zero.
-        energy: Wh per million (input, output) tokens. None is unknown.
+        price: USD per million (input, output) tokens. None: as the catalogue of prices has it under
+            `listing`; a local candidate costs its energy at `Policy.usd_per_kwh`. Unknown is not 0.
+        energy: Wh per million (input, output) tokens; or a meter, such as `measured()`. None: what
+            EcoLogits estimates for a hosted one, with the extra `energy`; else unknown.
+        listing: Under which name catalogues know the model, such as "openai:gpt-5-mini". None: what
+            the model says of itself.
         context_window: Most input tokens it takes. None: what the model itself says, if anything.
         capabilities: What it can do, under the keys of a LangChain model profile; overrides
             what the model says of itself. A capability that nobody states is unknown and allowed.
@@ -215,10 +235,11 @@ class Candidate:
     strength: float | None = None
     local: bool | None = None
     price: tuple[float, float] | None = None
-    energy: tuple[float, float] | None = None
+    energy: tuple[float, float] | Any = None
     context_window: int | None = None
     capabilities: Mapping[str, Any] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
+    listing: Listing | str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant, naming the candidate."""
@@ -236,8 +257,10 @@ class Candidate:
                 raise _wrong(self, "context_window must be at least 1 token", self.context_window)
         if self.local is not None and not isinstance(self.local, bool):
             raise _wrong(self, "local must be True, False or None", self.local)
-        for label in ("price", "energy"):
-            object.__setattr__(self, label, _rates(self, label, getattr(self, label)))
+        object.__setattr__(self, "price", _rates(self, "price", self.price))
+        if not callable(getattr(self.energy, "joules", None)):
+            object.__setattr__(self, "energy", _rates(self, "energy", self.energy))
+        object.__setattr__(self, "listing", _listing(self, self.listing))
         object.__setattr__(self, "capabilities", _known_capabilities(self, self.capabilities))
         object.__setattr__(self, "tags", _labels(self, self.tags))
 
@@ -264,6 +287,15 @@ def _rates(candidate: Candidate, label: str, value: Any) -> tuple[float, float] 
         if rate < 0:
             raise _wrong(candidate, f"{label} must not be negative", value)
     return (float(value[0]), float(value[1]))
+
+
+def _listing(candidate: Candidate, value: Any) -> Listing | None:
+    if value is None or isinstance(value, Listing):
+        return value
+    provider, colon, model = value.partition(":") if isinstance(value, str) else ("", "", "")
+    if not (provider and colon and model):
+        raise _wrong(candidate, "listing must be 'provider:model', as 'openai:gpt-5-mini'", value)
+    return Listing(provider, model)
 
 
 def _labels(candidate: Candidate, value: Any) -> tuple[str, ...]:
@@ -296,13 +328,14 @@ class Estimate:
         quality_low: Lower end of the interval the predictor gives.
         quality_high: Upper end of it.
         output_tokens: Expected tokens of the answer.
+        predicted_tokens: The same before past calls corrected it.
         cost_usd: USD.
         energy_wh: Wh, with `energy_wh_low` and `energy_wh_high` where an interval is known.
         latency_s: Seconds.
         cached_tokens: Of the input, what is expected to come out of the provider's prompt cache.
-        cost_usd_high: USD at most: as many tokens as the prompt can be, the longest answer.
-        energy_wh_most: Wh at most, in the same sense.
         energy_method: How the energy is known.
+        worst_usd: Where the cost is unknown, the dearest that is known of any candidate, in USD.
+        worst_wh: The same of the energy, in Wh.
         pays_energy: `cost_usd` is the price of the energy: nobody else is paid.
     """
 
@@ -316,10 +349,11 @@ class Estimate:
     energy_wh_low: float | None = None
     energy_wh_high: float | None = None
     latency_s: float | None = None
+    predicted_tokens: int | None = None
     cached_tokens: int = 0
-    cost_usd_high: float | None = None
-    energy_wh_most: float | None = None
     energy_method: str | None = None
+    worst_usd: float | None = None
+    worst_wh: float | None = None
     pays_energy: bool = False
 
 
@@ -410,6 +444,7 @@ class Decision:
         calibration: Where that comes from, in words and numbers.
         detail: What lies behind it, where that was asked for.
         wanted: In shadow mode, the candidate that would have been chosen.
+        seconds: How long it took to decide.
     """
 
     id: str
@@ -425,6 +460,7 @@ class Decision:
     calibration: str = ""
     detail: Detail | None = None
     wanted: str | None = None
+    seconds: float = field(default=0.0, compare=False)
 
     def __str__(self) -> str:
         """Say it in lines of text."""
@@ -445,10 +481,12 @@ class Ask:
         candidate: Its name.
         visible: Its answer may be streamed to the caller while it grows. False holds it back
             until the strategy returns it.
+        params: Neutral parameters of the call, which each skin maps: "max_tokens".
     """
 
     candidate: str
     visible: bool = True
+    params: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -534,20 +572,6 @@ class Energy:
         methods = dict.fromkeys([*self.method.split(" + "), *other.method.split(" + ")])
         ends = self.low + other.low, self.mid + other.mid, self.high + other.high
         return Energy(*ends, " + ".join(methods))
-
-
-class Listing(NamedTuple):
-    """The name under which catalogues of prices and energy know a model.
-
-    Attributes:
-        provider: As LangChain and the catalogues spell it ("openai"); None where nobody says.
-        model: The provider's name of the model.
-        api_url: Where it is called, if that was set by hand: it may be another provider's.
-    """
-
-    provider: str | None
-    model: str
-    api_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

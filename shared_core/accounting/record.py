@@ -1,63 +1,139 @@
-"""What is written down of a call: every attempt, with its share of money and energy.
+"""What is written down of a call: every attempt, and what the others would have come to.
 
-In: the decision and every reply, failed ones too. Out: one `Entry`.
+In: the decision, every attempt, how the call ended. Out: one `Entry`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from shared_core.accounting.rates import at_rates
-from shared_core.errors import CandidateRestingError
-from shared_core.types import Attempt, Candidate, Decision, Energy, Entry, Reply, Usage
+from shared_core.accounting.expected import energy_of, rates_of, repeated_tokens
+from shared_core.types import (
+    Alternative,
+    Attempt,
+    Decision,
+    Ending,
+    Energy,
+    Entry,
+    Prompt,
+    Reply,
+    Usage,
+)
 
-__all__ = ["make_entry"]
+if TYPE_CHECKING:
+    from shared_core.accounting.books import Books
+
+__all__ = ["Facts", "make_entry"]
+
+_NOT_ASKED = ("resting", "refused")
 
 
-def make_entry(
-    decision: Decision,
-    answered_by: str,
-    replies: Iterable[Reply],
-    candidates: Mapping[str, Candidate],
-) -> Entry:
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """How a call went; see `Entry`."""
+
+    prompt: Prompt
+    decision: Decision
+    attempts: tuple[Attempt, ...]
+    reply: Reply | None
+    ending: Ending
+    started_at: float
+    seconds: float
+    overhead_s: float
+
+
+def make_entry(facts: Facts, books: Books, usd_per_kwh: float) -> Entry:
     """Record one call.
 
     Args:
-        decision: The decision it began with.
-        answered_by: The candidate whose reply the caller gets, which is not the chosen one when
-            that one failed.
-        replies: Every reply, in order.
-        candidates: By name, for their rates.
+        facts: How it went.
+        books: What the candidates cost.
+        usd_per_kwh: What a kWh costs, in USD, for what runs locally.
     """
-    attempts = tuple(_attempt(reply, candidates[reply.candidate]) for reply in replies)
-    reason = decision.reason
-    if answered_by != decision.candidate:
-        failed = {attempt.candidate for attempt in attempts if attempt.outcome != "answered"}
-        why = "which failed" if decision.candidate in failed else "by the strategy's choice"
-        reason = f"{answered_by} stepped in for {decision.candidate}, {why}; {reason}"
+    decision, prompt = facts.decision, facts.prompt
+    answered_by = decision.candidate if facts.reply is None else facts.reply.candidate
+    answers = [a for a in facts.attempts if a.outcome == "answered" and a.candidate == answered_by]
+    answer = answers[-1] if answers else None
+    read = prompt.tokens if answer is None or answer.usage is None else answer.usage.input_tokens
+    repeated = repeated_tokens(prompt)
+    if repeated and prompt.tokens:  # as a share of what was really read
+        repeated = min(read, round(repeated * read / prompt.tokens))
+    keeps = books.ledger.keep_text
     return Entry(
         decision_id=decision.id,
         candidate=answered_by,
-        reason=reason,
+        reason=_reason(facts, answered_by),
         calibrated=decision.calibrated,
-        attempts=attempts,
-        cost_usd=_total(attempt.cost_usd for attempt in attempts),
-        energy=_energy(attempts),
+        attempts=facts.attempts,
+        cost_usd=_total(attempt.cost_usd for attempt in facts.attempts),
+        energy=_energy(facts.attempts),
+        outcome=facts.ending,
+        chosen=decision.wanted or decision.candidate,
+        shadow=decision.wanted is not None,
+        scope=prompt.scope,
+        started_at=facts.started_at,
+        seconds=facts.seconds,
+        overhead_s=facts.overhead_s,
+        delta=decision.delta,
+        prompt_hash=_hash(prompt),
+        prompt_text=prompt.text if keeps else None,
+        answer_text=facts.reply.text if keeps and facts.reply is not None else None,
+        lost_cache_usd=_lost(prompt, answer, repeated, books),
+        alternatives=tuple(_alternatives(decision, books, read, repeated, usd_per_kwh)),
     )
 
 
-def _attempt(reply: Reply, candidate: Candidate) -> Attempt:
-    if isinstance(reply.error, CandidateRestingError):  # it was not asked, which costs nothing
-        return Attempt(reply.candidate, "resting", 0.0, cost_usd=0.0)
-    return Attempt(
-        candidate=reply.candidate,
-        outcome="answered" if reply.error is None else "failed",
-        seconds=reply.seconds,
-        usage=reply.usage,
-        cost_usd=at_rates(candidate.price, reply.usage),
-        energy=_declared(candidate, reply.usage),
-        error=None if reply.error is None else type(reply.error).__name__,
-    )
+def _reason(facts: Facts, answered_by: str) -> str:
+    decision = facts.decision
+    if answered_by == decision.candidate:
+        return decision.reason
+    failed = {attempt.candidate for attempt in facts.attempts if attempt.outcome != "answered"}
+    why = "which failed" if decision.candidate in failed else "by the strategy's choice"
+    return f"{answered_by} stepped in for {decision.candidate}, {why}; {decision.reason}"
+
+
+def _alternatives(
+    decision: Decision, books: Books, read: int, repeated: int, usd_per_kwh: float
+) -> Iterator[Alternative]:
+    for estimate in decision.estimates:
+        name = estimate.candidate
+        terms, cost, energy = books.terms[name], None, None
+        if estimate.output_tokens is not None:
+            cached = 0
+            if repeated and terms.tariff is not None and terms.tariff.discounts_cache:
+                cached = round(repeated * books.experience.cached_share(name, repeated))
+            usage = Usage(read, estimate.output_tokens, cached)
+            energy = energy_of(usage, rates_of(name, terms, books.experience))
+            cost = terms.cost(usage, energy, usd_per_kwh)
+        yield Alternative(name, estimate.quality, terms.local, cost, energy)
+
+
+def _lost(prompt: Prompt, answer: Attempt | None, repeated: int, books: Books) -> float:
+    """Return USD that the answering model's own cache would have saved, had it been warm."""
+    if answer is None or answer.usage is None or not repeated:
+        return 0.0
+    name, usage = answer.candidate, answer.usage
+    tariff = books.terms[name].tariff
+    if prompt.author in (None, name) or tariff is None or not tariff.discounts_cache:
+        return 0.0
+    cached = round(repeated * books.experience.cached_share(name, repeated))
+    if cached <= usage.cached_tokens:
+        return 0.0
+    warm = Usage(usage.input_tokens, usage.output_tokens, cached, 0, usage.reasoning_tokens)
+    return max(0.0, tariff.cost(usage) - tariff.cost(warm))
+
+
+def _hash(prompt: Prompt) -> str:
+    """Return 128 bits of SHA-256 over roles and texts."""
+    digest = hashlib.sha256()
+    for turn in prompt.turns:
+        digest.update(turn.role.encode())
+        digest.update(turn.text.encode("utf-8", "surrogatepass"))
+        digest.update(b"\0")
+    return digest.hexdigest()[:32]
 
 
 def _total(shares: Iterable[float | None]) -> float | None:
@@ -69,15 +145,10 @@ def _total(shares: Iterable[float | None]) -> float | None:
     return total
 
 
-def _declared(candidate: Candidate, usage: Usage | None) -> Energy | None:
-    wh = at_rates(candidate.energy, usage)
-    return None if wh is None else Energy(wh, wh, wh, "declared")
-
-
 def _energy(attempts: Iterable[Attempt]) -> Energy | None:
     total = None
     for attempt in attempts:
-        if attempt.outcome == "resting":
+        if attempt.outcome in _NOT_ASKED:
             continue
         if attempt.energy is None:
             return None

@@ -9,11 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from shared_core.errors import ConfigurationError
 from shared_core.types import Candidate, Constraint, Estimate, Prompt
 
-__all__ = ["broken_constraint", "cleared", "deadline_s", "local_only", "time_limit"]
+__all__ = [
+    "broken_constraint",
+    "cleared",
+    "deadline_s",
+    "local_only",
+    "max_cost_usd",
+    "max_energy_wh",
+    "time_limit",
+]
 
 Tags = Callable[[Prompt], Iterable[str] | str | None]
 """Tells which tags a candidate needs to see a prompt."""
@@ -79,6 +88,66 @@ def cleared(*needed: str | Tags) -> Constraint:
 
 def _tags(given: Iterable[str] | str | None) -> Iterable[str]:
     return (given,) if isinstance(given, str) else given or ()
+
+
+Unknown = Literal["refuse", "worst"]
+"""What becomes of a candidate of which a figure is unknown: it is refused, or counted at the worst
+that is known of any candidate."""
+
+
+def max_cost_usd(usd: float, *, unknown: Unknown = "refuse") -> Constraint:
+    """Allow only candidates that are expected to cost at most so much, in USD a call.
+
+    It looks at the expected cost; `Budget(usd=…, per="call")` holds to the most a call can cost.
+
+    Raises:
+        ConfigurationError: It is no number from 0 up.
+    """
+    _check_limit("max_cost_usd", usd, unknown)
+
+    def max_cost_usd(prompt: Prompt, candidate: Candidate, estimate: Estimate) -> str | None:
+        return _over(usd, estimate.cost_usd, estimate.worst_usd, unknown, ("cost", "USD", "price"))
+
+    return max_cost_usd
+
+
+def max_energy_wh(wh: float, *, unknown: Unknown = "refuse") -> Constraint:
+    """Allow only candidates that are expected to take at most so much energy, in Wh a call.
+
+    It looks at the best guess (`energy_wh`), not at the ends of its range.
+
+    Raises:
+        ConfigurationError: It is no number from 0 up.
+    """
+    _check_limit("max_energy_wh", wh, unknown)
+
+    def max_energy_wh(prompt: Prompt, candidate: Candidate, estimate: Estimate) -> str | None:
+        return _over(wh, estimate.energy_wh, estimate.worst_wh, unknown, ("take", "Wh", "energy"))
+
+    return max_energy_wh
+
+
+def _over(
+    limit: float, known: float | None, worst: float | None, unknown: Unknown, words: tuple[str, ...]
+) -> str | None:
+    verb, unit, what = words
+    if known is not None:
+        if known <= limit:
+            return None
+        return f"is expected to {verb} {known:.2g} {unit}, and at most {limit:g} is allowed"
+    if unknown == "refuse" or worst is None:
+        return f"its {what} is unknown, and at most {limit:g} {unit} is allowed"
+    if worst <= limit:
+        return None
+    return f"its {what} is unknown, and the worst known would {verb} {worst:.2g} {unit}"
+
+
+def _check_limit(name: str, limit: object, unknown: object) -> None:
+    number = isinstance(limit, (int, float)) and not isinstance(limit, bool)
+    if not number or not 0 <= limit < math.inf:  # type: ignore[operator]
+        raise ConfigurationError(f"{name}() takes a number from 0 up, not {limit!r}")
+    if unknown not in ("refuse", "worst"):
+        raise ConfigurationError(f"{name}(): unknown must be 'refuse' or 'worst', not {unknown!r}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,8 @@ class Policy:
         stay_in_tool_loop: Have a tool's result read by the candidate that called the tool, where it
             is allowed: another one would miss its thoughts and its provider's prompt cache.
         subject_to: Constraints that always hold, by hand: see `Constraint`.
-        usd_per_kwh: What a kWh is worth, in USD; weighs energy in the objective.
+        usd_per_kwh: What a kWh is worth, in USD: weighs energy in the objective, and is what a local
+            candidate without a price costs.
         usd_per_second: What a second of waiting is worth, in USD.
 
     Raises:
@@ -133,10 +134,13 @@ class Policy:
         return chosen
 
     def objective(self, estimate: Estimate) -> float | None:
-        """Return cost + energy x usd_per_kwh + seconds x usd_per_second in USD, None if unknown."""
+        """Return cost + energy x usd_per_kwh + seconds x usd_per_second in USD, None if unknown.
+
+        A cost that is itself the price of the energy is not counted twice.
+        """
         total = estimate.cost_usd
         energy, seconds = estimate.energy_wh, estimate.latency_s
-        if total is not None and self.usd_per_kwh:
+        if total is not None and self.usd_per_kwh and not estimate.pays_energy:
             total = None if energy is None else total + energy / 1000 * self.usd_per_kwh
         if total is not None and self.usd_per_second:
             total = None if seconds is None else total + seconds * self.usd_per_second
@@ -162,7 +166,16 @@ class Policy:
         objective = self.objective(chosen[1])
         if objective is None:
             return f"{name} is the weakest {within}; not every price is known"
-        return f"{name} has the lowest estimated cost, {objective:.2g} USD, {within}"
+        parts = self._parts()
+        return f"{name} has the lowest estimated {parts}, {objective:.2g} USD, {within}"
+
+    def _parts(self) -> str:
+        """Say what the objective is made of."""
+        rates = [
+            (self.usd_per_kwh, f"energy at {self.usd_per_kwh:g} USD/kWh"),
+            (self.usd_per_second, f"time at {self.usd_per_second:g} USD/s"),
+        ]
+        return " + ".join(["cost", *(words for rate, words in rates if rate)])
 
 
 def _check_rate(label: str, value: object) -> None:

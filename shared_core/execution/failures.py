@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
-__all__ = ["Kind", "is_signal", "kind_of", "retry_after"]
+__all__ = ["Kind", "is_billed", "is_signal", "kind_of", "retry_after"]
 
 Kind = Literal["unavailable", "too long"]
 """Failures that another candidate may mend: this one is not to be had now, or has no room."""
@@ -64,6 +64,22 @@ def kind_of(error: BaseException) -> Kind | None:
     if isinstance(error, (ConnectionError, TimeoutError, json.JSONDecodeError)):
         return "unavailable"
     return None if names.isdisjoint(_UNAVAILABLE_NAMES) else "unavailable"
+
+
+def is_billed(error: BaseException) -> bool:
+    """Tell whether somebody may have to be paid for a call that ended like this.
+
+    Nobody charges for a request that was answered with an error status, or that reached nobody; one
+    that was given up by the caller (cancelled, timed out) may have been worked on.
+    """
+    status = getattr(error, "status_code", None)
+    if isinstance(status, int) and status >= 400:
+        return False
+    names = {cls.__name__ for cls in type(error).__mro__}
+    if any("Timeout" in name for name in names):
+        return True
+    reached_nobody = names & {"APIConnectionError", "ConnectError", "ConnectionRefusedError"}
+    return not reached_nobody
 
 
 def is_signal(error: BaseException) -> bool:

@@ -1,7 +1,8 @@
-"""What stands between a strategy's ask and the candidate: its rest, and the call's deadline.
+"""What stands between a strategy's ask and the candidate: budgets, its rest, the call's deadline.
 
-In: a skin's transport. Out: the same transport, which waits where a server asked for it, is cut
-off at the deadline, and tells the router's `Health` how every attempt ended.
+In: a skin's transport. Out: the same transport, which waits where a server asked for it, has what an
+attempt can cost reserved before and charged after, is cut off at the deadline, and tells the
+router's `Health` how every attempt ended.
 """
 
 from __future__ import annotations
@@ -10,17 +11,65 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Iterator
 from contextlib import aclosing, closing
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from shared_core.errors import CandidateRestingError, DeadlineExceededError
+from shared_core.errors import (
+    BudgetExceededError,
+    CandidateRestingError,
+    DeadlineExceededError,
+)
 from shared_core.execution.deadline import Deadline
-from shared_core.execution.failures import Kind, retry_after
+from shared_core.execution.failures import Kind, is_billed, retry_after
 from shared_core.execution.health import Health
 from shared_core.execution.run import Transport
-from shared_core.types import Ask, Reply
+from shared_core.types import Ask, Outcome, Reply
 
-__all__ = ["Guard"]
+__all__ = ["Bookkeeper", "Guard"]
+
+
+class Hold(Protocol):
+    """One attempt that is under way, as its bookkeeper knows it."""
+
+    ask: Ask
+
+
+class Bookkeeper(Protocol):
+    """Keeps account of one call's attempts; see `shared_core.accounting.account.Account`."""
+
+    def open(self, ask: Ask) -> Any:
+        """Begin an attempt; return its hold, whose ask is the one to send."""
+        ...
+
+    async def aopen(self, ask: Ask) -> Any:
+        """Do the same without blocking."""
+        ...
+
+    def close(self, hold: Any, reply: Reply) -> None:
+        """End one that has answered."""
+        ...
+
+    async def aclose(self, hold: Any, reply: Reply) -> None:
+        """Do the same without blocking."""
+        ...
+
+    def fail(self, hold: Any, error: BaseException, *, billed: bool, shown: str = "") -> None:
+        """End one that has not; `shown` is what came of it."""
+        ...
+
+    async def afail(
+        self, hold: Any, error: BaseException, *, billed: bool, shown: str = ""
+    ) -> None:
+        """Do the same without blocking."""
+        ...
+
+    def note(self, ask: Ask, outcome: Outcome, error: Exception) -> None:
+        """Take note of a candidate that was not asked at all."""
+        ...
+
+    def waited(self, seconds: float) -> None:
+        """Take note of a wait."""
+        ...
 
 
 @dataclass
@@ -29,6 +78,7 @@ class Guard:
 
     Attributes:
         transport: The skin's own.
+        account: Of the call.
         health: Who rests.
         deadline: Of the call, all attempts together.
         sleep: Waits for seconds.
@@ -36,63 +86,84 @@ class Guard:
     """
 
     transport: Transport
+    account: Bookkeeper
     health: Health
     deadline: Deadline
     sleep: Callable[[float], None] = time.sleep
     asleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    _streamed: Reply | None = field(default=None, init=False)
 
     def send(self, ask: Ask) -> Reply:
         """Call the asked candidate once it may be called."""
         for seconds in self._waits(ask):
             self.sleep(seconds)
+        hold = self.account.open(ask)
         try:
-            reply = self.deadline.call(lambda: self.transport.send(ask))
+            reply = self.deadline.call(lambda: self.transport.send(hold.ask))
         except BaseException as error:
             self._ended(ask, error)
+            self.account.fail(hold, error, billed=is_billed(error))
             raise
         self.health.succeeded(ask.candidate)
+        self.account.close(hold, reply)
         return reply
 
     async def asend(self, ask: Ask) -> Reply:
         """Do the same without blocking."""
         for seconds in self._waits(ask):
             await self.asleep(seconds)
+        hold = await self.account.aopen(ask)
         try:
-            reply = await self.deadline.acall(lambda: self.transport.asend(ask))
+            reply = await self.deadline.acall(lambda: self.transport.asend(hold.ask))
         except BaseException as error:
             self._ended(ask, error)
+            await self.account.afail(hold, error, billed=is_billed(error))
             raise
         self.health.succeeded(ask.candidate)
+        await self.account.aclose(hold, reply)
         return reply
 
     def stream(self, ask: Ask) -> Generator[Any, None, None]:
         """Yield the asked candidate's chunks once it may be called."""
         for seconds in self._waits(ask):
             self.sleep(seconds)
+        hold, seen = self.account.open(ask), list[Any]()
         try:
-            with closing(self.deadline.iterate(self.transport.stream(ask))) as chunks:
-                yield from chunks
+            with closing(self.deadline.iterate(self.transport.stream(hold.ask))) as chunks:
+                for chunk in chunks:
+                    seen.append(chunk)
+                    yield chunk
+            self._streamed = self.transport.join(ask, seen)
         except BaseException as error:
             self._ended(ask, error)
+            self.account.fail(hold, error, **self._remains(ask, seen, error))
             raise
         self.health.succeeded(ask.candidate)
+        self.account.close(hold, self._streamed)
 
     async def astream(self, ask: Ask) -> AsyncGenerator[Any, None]:
         """Do the same without blocking."""
         for seconds in self._waits(ask):
             await self.asleep(seconds)
+        hold, seen = await self.account.aopen(ask), list[Any]()
         try:
-            async with aclosing(self.deadline.aiterate(self.transport.astream(ask))) as chunks:
+            stream = self.deadline.aiterate(self.transport.astream(hold.ask))
+            async with aclosing(stream) as chunks:
                 async for chunk in chunks:
+                    seen.append(chunk)
                     yield chunk
+            self._streamed = self.transport.join(ask, seen)
         except BaseException as error:
             self._ended(ask, error)
+            await self.account.afail(hold, error, **self._remains(ask, seen, error))
             raise
         self.health.succeeded(ask.candidate)
+        await self.account.aclose(hold, self._streamed)
 
     def join(self, ask: Ask, chunks: list[Any]) -> Reply:
-        """Make one reply out of all chunks of a stream."""
-        return self.transport.join(ask, chunks)
+        """Return the reply that the stream which has just ended was joined into."""
+        streamed, self._streamed = self._streamed, None
+        return self.transport.join(ask, chunks) if streamed is None else streamed
 
     def split(self, reply: Reply) -> Iterable[Any]:
         """Make chunks out of a reply that was held back."""
@@ -110,7 +181,9 @@ class Guard:
         """Tell whether another candidate might succeed, and has the time to."""
         if isinstance(error, DeadlineExceededError):
             return False
-        return isinstance(error, CandidateRestingError) or self.transport.is_retryable(error)
+        if isinstance(error, (BudgetExceededError, CandidateRestingError)):
+            return True
+        return self.transport.is_retryable(error)
 
     def _waits(self, ask: Ask) -> Iterator[float]:
         """Yield the seconds to wait before asking, until the candidate may be asked."""
@@ -118,9 +191,17 @@ class Guard:
         left = self.deadline.left()
         while seconds := self.health.enter(ask.candidate):
             if seconds > min(patience, left):
-                raise CandidateRestingError(ask.candidate, seconds)
+                resting = CandidateRestingError(ask.candidate, seconds)
+                self.account.note(ask, "resting", resting)
+                raise resting
             yield seconds
+            self.account.waited(seconds)
             patience, left = patience - seconds, self.deadline.left()
+
+    def _remains(self, ask: Ask, seen: list[Any], error: BaseException) -> dict[str, Any]:
+        """Return what is left of a stream that has broken off: its text, and whether it is billed."""
+        shown = self.transport.join(ask, seen).text if seen else ""
+        return {"billed": bool(seen) or is_billed(error), "shown": shown}
 
     def _ended(self, ask: Ask, error: BaseException) -> None:
         """Take note of an attempt that gave no answer, be it that nobody waits for one any more."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shared_core.errors import AllCandidatesFailedError
+from shared_core.errors import AllCandidatesFailedError, BudgetExceededError
 from shared_core.types import Ask, Decision, Prompt, Steps
 
 __all__ = ["Single"]
@@ -16,6 +16,7 @@ class Single:
 
     Raises:
         AllCandidatesFailedError: More than one was asked and all failed.
+        BudgetExceededError: A budget had no room for any.
         Exception: The candidate's own error, where no other could mend it or none is left.
     """
 
@@ -30,6 +31,6 @@ class Single:
             if not reply.retryable:
                 break
         last = failures[-1][1]
-        if len(failures) == 1:
+        if len(failures) == 1 or all(isinstance(e, BudgetExceededError) for _, e in failures):
             raise last
         raise AllCandidatesFailedError(failures) from last

@@ -1,0 +1,357 @@
+"""The bookkeeping of one call: what is held before each attempt, charged after, written down last.
+
+In: a decision, then each attempt as it begins and ends. Out: the `Entry`, in the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from shared_core.accounting.bounds import Most, Shortage
+from shared_core.accounting.budgets import BudgetState, amounts
+from shared_core.accounting.expected import repeated_tokens
+from shared_core.accounting.record import Facts, make_entry
+from shared_core.accounting.stores import Amounts, Standing
+from shared_core.errors import BudgetExceededError
+from shared_core.types import (
+    Ask,
+    Attempt,
+    Candidate,
+    Decision,
+    Ending,
+    Energy,
+    Entry,
+    Outcome,
+    Prompt,
+    Reply,
+    Usage,
+)
+
+if TYPE_CHECKING:
+    from shared_core.accounting.books import Books
+
+__all__ = ["Account", "Hold"]
+
+T = TypeVar("T")
+_NOTHING = Amounts()
+_TOKENS_AROUND = 16
+"""Tokens that end and frame an answer, besides its text."""
+
+
+@dataclass(slots=True)
+class Hold:
+    """One attempt that is under way.
+
+    Attributes:
+        ask: What to ask: with the answer's length limited to what is held for it.
+        id: Names what is held in the store.
+        most: What is held.
+        started: When it began, by the account's clock.
+        metering: What the meter gave when it began.
+    """
+
+    ask: Ask
+    id: str
+    most: Amounts
+    started: float
+    metering: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How an attempt ended; `shown` is what a stream that broke off has given."""
+
+    outcome: Outcome
+    usage: Usage | None
+    reply: Reply | None = None
+    error: BaseException | None = None
+    shown: str = ""
+
+
+class Account:
+    """The bookkeeping of one call; a context manager around it, sync or async.
+
+    Attributes:
+        entry: What was written down, once the call has ended.
+        reply: The reply that answers, to be set before it ends.
+    """
+
+    def __init__(
+        self,
+        books: Books,
+        prompt: Prompt,
+        decision: Decision,
+        usd_per_kwh: float,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """Begin with nothing held and nothing spent."""
+        self.entry: Entry | None = None
+        self.reply: Reply | None = None
+        self._books, self._prompt, self._decision = books, prompt, decision
+        self._usd_per_kwh, self._clock = usd_per_kwh, clock
+        self._started_at, self._started = books.clock(), clock()
+        self._attempts: list[Attempt] = []
+        self._waited = 0.0
+        self._asked = 0
+        budgets = books.budgets
+        self._accounts = budgets.accounts(prompt.scope) if budgets else ()
+        self._most = books.most(prompt, usd_per_kwh)
+        self._bounded = any(
+            budget.hard and not budget.calls_alone for budget in budgets.budgets
+        )
+        self._spent = self._held = _NOTHING
+
+    # --- around the call ---
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Write the call down, however it ended."""
+        self._write(error)
+
+    async def __aenter__(self) -> Self:
+        """Begin."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Write the call down without blocking."""
+        if self._books.ledger.slow:
+            await asyncio.shield(asyncio.to_thread(self._write, error))
+        else:
+            self._write(error)
+
+    # --- around each attempt ---
+
+    def open(self, ask: Ask) -> Hold:
+        """Hold what an attempt can take at most.
+
+        Raises:
+            BudgetExceededError: A budget has no room for it.
+            StorageError: The store of a hard budget fails.
+        """
+        self._asked += 1
+        hold = Hold(ask, f"{self._decision.id}.{self._asked}", _NOTHING, 0.0)
+        if self._most is not None:
+            try:
+                self._reserve(hold, self._most)
+            except BudgetExceededError as error:
+                self.note(ask, "refused", error)
+                raise
+        if (shares := self._shares(ask)) is not None:
+            hold.metering = shares.begin()
+        hold.started = self._clock()
+        return hold
+
+    async def aopen(self, ask: Ask) -> Hold:
+        """Do the same without blocking; one who is cancelled meanwhile holds nothing."""
+        if not self._books.budgets.slow:
+            return self.open(ask)
+        opening = asyncio.ensure_future(asyncio.to_thread(self.open, ask))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(self._undo)
+            raise
+
+    def close(self, hold: Hold, reply: Reply) -> None:
+        """Charge an attempt that has answered."""
+        self._close(hold, Ended("answered", reply.usage, reply))
+
+    async def aclose(self, hold: Hold, reply: Reply) -> None:
+        """Do the same without blocking."""
+        await self._off_loop(lambda: self.close(hold, reply))
+
+    def fail(self, hold: Hold, error: BaseException, *, billed: bool, shown: str = "") -> None:
+        """Free what was held for an attempt that has given no answer.
+
+        Args:
+            hold: What `open` gave.
+            error: What ended it: its own error, or the caller's leaving.
+            billed: Somebody may still be paid for it.
+            shown: What a stream has given so far, which is charged.
+        """
+        outcome: Outcome = "failed" if isinstance(error, Exception) else "cancelled"
+        usage = None if billed else Usage(0, 0)
+        self._close(hold, Ended(outcome, usage, None, error, shown))
+
+    async def afail(
+        self, hold: Hold, error: BaseException, *, billed: bool, shown: str = ""
+    ) -> None:
+        """Do the same without blocking."""
+        await self._off_loop(lambda: self.fail(hold, error, billed=billed, shown=shown))
+
+    def note(self, ask: Ask, outcome: Outcome, error: Exception) -> None:
+        """Write down that a candidate was not asked at all."""
+        name = type(error).__name__
+        self._attempts.append(Attempt(ask.candidate, outcome, 0.0, cost_usd=0.0, error=name))
+
+    def waited(self, seconds: float) -> None:
+        """Take note of a wait that a server asked for."""
+        self._waited += seconds
+
+    # --- inside ---
+
+    async def _off_loop(self, work: Callable[[], None]) -> None:
+        if self._books.budgets.slow:
+            await asyncio.shield(asyncio.to_thread(work))
+        else:
+            work()
+
+    def _undo(self, opening: asyncio.Future[Hold]) -> None:
+        if not opening.cancelled() and opening.exception() is None:
+            hold = opening.result()
+            asyncio.get_running_loop().run_in_executor(
+                None, lambda: self.fail(hold, asyncio.CancelledError(), billed=False)
+            )
+
+    def _shares(self, ask: Ask) -> Any:
+        meter = self._books.terms[ask.candidate].meter
+        return None if meter is None else self._books.shares[meter]
+
+    def _reserve(self, hold: Hold, most: Most) -> None:
+        """Hold the most there can be; with no room for that, for a shorter answer."""
+        budgets, name = self._books.budgets, hold.ask.candidate
+        candidate = self._candidate(name)
+        estimate = next(e for e in self._decision.estimates if e.candidate == name)
+        own = self._own_states()
+        longest = most.longest(candidate, estimate, own)
+        if isinstance(longest, Shortage):
+            raise (longest.state or own[0]).error()
+        try:
+            hold.most = most.amounts(name, longest)
+            budgets.reserve(hold.id, hold.most, self._accounts)
+        except BudgetExceededError:
+            states = (*budgets.states(self._prompt.scope), *own)
+            shorter = most.longest(candidate, estimate, states)
+            if isinstance(shorter, Shortage) or shorter >= longest:
+                raise
+            longest, hold.most = shorter, most.amounts(name, shorter)
+            budgets.reserve(hold.id, hold.most, self._accounts)
+        self._held = _sum(self._held, hold.most)
+        if self._bounded:
+            hold.ask = replace(hold.ask, params={**hold.ask.params, "max_tokens": longest})
+
+    def _candidate(self, name: str) -> Candidate:
+        return next(c for c in self._books.candidates if c.name == name)
+
+    def _own_states(self) -> Sequence[BudgetState]:
+        standing = Standing(self._spent, self._held)
+        return [BudgetState(b, standing, None) for b in self._books.budgets.per_call]
+
+    def _close(self, hold: Hold, ended: Ended) -> None:
+        name, seconds = hold.ask.candidate, self._clock() - hold.started
+        shares, usage = self._shares(hold.ask), ended.usage
+        measured = None if shares is None else shares.end(hold.metering)
+        energy = measured if shares is not None else self._energy(name, usage)
+        cost = None
+        if usage is not None:
+            cost = self._books.terms[name].cost(usage, energy, self._usd_per_kwh)
+        spent = self._charge(hold, ended, cost, energy)
+        self._attempts.append(
+            Attempt(
+                candidate=name,
+                outcome=ended.outcome,
+                seconds=seconds,
+                usage=None if ended.reply is None else usage,
+                cost_usd=cost,
+                energy=energy,
+                error=None if ended.error is None else type(ended.error).__name__,
+                cost_usd_high=spent.nano_usd / 1e9 if cost is None and spent.nano_usd else None,
+            )
+        )
+        if ended.reply is not None and usage is not None:
+            self._learn(name, usage, seconds, measured)
+        if self._most is not None:
+            self._held = _difference(self._held, hold.most)
+            self._spent = _sum(self._spent, spent)
+            self._books.budgets.settle(hold.id, spent, self._accounts)
+
+    def _energy(self, name: str, usage: Usage | None) -> Energy | None:
+        rates = self._books.terms[name].rates
+        if usage is None or rates is None:
+            return None
+        return rates.of(usage)
+
+    def _charge(
+        self, hold: Hold, ended: Ended, cost: float | None, energy: Energy | None
+    ) -> Amounts:
+        """Return what the budgets are charged: the truth where it is known, else the most."""
+        usage, reply = ended.usage, ended.reply
+        if reply is None:  # refunded, but for what a stream has shown
+            return self._by_text(hold, ended.shown) if ended.shown else _NOTHING
+        if usage is None:
+            # Calls of tools are no text, and nobody counts them for us.
+            plain = reply.text and not self._prompt.tools and self._prompt.schema is None
+            return self._by_text(hold, reply.text) if plain else hold.most
+        if usage.free:
+            return _NOTHING
+        wh = None if energy is None else energy.mid
+        true = amounts(cost, wh, usage.input_tokens + usage.output_tokens)
+        return Amounts(
+            hold.most.nano_usd if cost is None else true.nano_usd,
+            hold.most.micro_wh if wh is None else true.micro_wh,
+            true.tokens,
+            1,
+        )
+
+    def _by_text(self, hold: Hold, text: str) -> Amounts:
+        """Return the most that an answer of this text can have taken: a token has a byte or more."""
+        if self._most is None:
+            return hold.most
+        size = len(text.encode("utf-8", "surrogatepass")) + _TOKENS_AROUND
+        shorter = self._most.amounts(hold.ask.candidate, size)
+        return Amounts(*map(min, shorter, hold.most))
+
+    def _learn(
+        self, name: str, usage: Usage, seconds: float, measured: Energy | None
+    ) -> None:
+        estimates = self._decision.estimates
+        predicted = next((e.predicted_tokens for e in estimates if e.candidate == name), None)
+        repeated = repeated_tokens(self._prompt) if self._prompt.author == name else 0
+        self._books.experience.note(
+            name, usage, seconds, predicted=predicted, repeated=repeated, energy=measured
+        )
+
+    def _write(self, error: BaseException | None) -> None:
+        ending: Ending = "answered"
+        if error is not None or self.reply is None:
+            ending = "failed" if error is None or isinstance(error, Exception) else "cancelled"
+        seconds = self._clock() - self._started
+        facts = Facts(
+            prompt=self._prompt,
+            decision=self._decision,
+            attempts=tuple(self._attempts),
+            reply=self.reply,
+            ending=ending,
+            started_at=self._started_at,
+            seconds=self._decision.seconds + seconds,
+            overhead_s=self._decision.seconds
+            + max(0.0, seconds - self._waited - sum(a.seconds for a in self._attempts)),
+        )
+        self.entry = make_entry(facts, self._books, self._usd_per_kwh)
+        self._books.ledger.add(self.entry)
+
+
+def _sum(one: Amounts, other: Amounts) -> Amounts:
+    return Amounts(*(a + b for a, b in zip(one, other, strict=True)))
+
+
+def _difference(one: Amounts, other: Amounts) -> Amounts:
+    return Amounts(*(a - b for a, b in zip(one, other, strict=True)))

@@ -1,0 +1,146 @@
+"""What a call can take at most: what budgets hold for it before it is made.
+
+In: a prompt, a candidate, its terms, how full the budgets are. Out: amounts, the answer's longest
+length that fits, or the reason why nothing does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from shared_core.accounting.budgets import Budget, BudgetState, amounts
+from shared_core.accounting.expected import energy_of, rates_of
+from shared_core.accounting.experience import Experience
+from shared_core.accounting.stores import Amounts
+from shared_core.accounting.terms import Terms
+from shared_core.tokens import TOKENS_PER_ATTACHMENT
+from shared_core.types import Candidate, Estimate, Prompt, Usage
+
+__all__ = ["Most", "Shortage", "most_input", "most_output"]
+
+_LONGEST_ANSWER = 4096
+"""Output tokens that an answer is held to under a budget where nobody says how long it may get."""
+
+_SHORTEST_ANSWER = 64
+"""Output tokens: a budget that leaves less than this (or less than twice what is expected) has no
+room for an answer."""
+
+_TOKENS_AROUND = 16
+"""At most so many tokens frame a message: roles, separators, ids (OpenAI's chat format has 4)."""
+
+
+def most_input(prompt: Prompt, bytes_per_token: float) -> int:
+    """Return how many tokens the prompt can be at most.
+
+    No tokenizer of today makes more than one token of a byte of UTF-8 (byte-level BPE begins with
+    the single bytes and only joins them); what frames the messages comes on top.
+    """
+    size = sum(len(turn.text.encode("utf-8", "surrogatepass")) for turn in prompt.turns)
+    size += sum(len(str(tool)) for tool in prompt.tools)
+    size += 0 if prompt.schema is None else len(str(prompt.schema))
+    around = _TOKENS_AROUND * (1 + len(prompt.turns) + len(prompt.tools))
+    attached = 2 * TOKENS_PER_ATTACHMENT * len(prompt.modalities)
+    # Tools' arguments and attachments are counted in `tokens` alone.
+    return max(int(size / bytes_per_token), prompt.tokens) + around + attached
+
+
+def most_output(prompt: Prompt, candidate: Candidate) -> int:
+    """Return how long the answer may get, in tokens: as asked for, as the candidate can."""
+    own = candidate.capabilities.get("max_output_tokens")
+    able = own if isinstance(own, int) and own > 0 else None
+    if prompt.max_tokens:
+        return min(prompt.max_tokens, able or prompt.max_tokens)
+    return min(_LONGEST_ANSWER, able or _LONGEST_ANSWER)
+
+
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """Why no answer fits, and into which budget; None where a price or an energy is unknown."""
+
+    reason: str
+    state: BudgetState | None
+
+
+class Most:
+    """What the candidates' calls with one prompt can take at most."""
+
+    def __init__(
+        self,
+        prompt: Prompt,
+        budgets: Sequence[Budget],
+        terms: Mapping[str, Terms],
+        experience: Experience,
+        usd_per_kwh: float,
+    ) -> None:
+        """Count the prompt."""
+        self._prompt, self._terms, self._usd_per_kwh = prompt, terms, usd_per_kwh
+        self._rates = {name: rates_of(name, own, experience) for name, own in terms.items()}
+        self.input_tokens = most_input(prompt, min(b.bytes_per_token for b in budgets))
+
+    def usd_wh(self, name: str, usage: Usage) -> tuple[float | None, float | None]:
+        """Return USD and Wh at most for so many tokens; None is unknown."""
+        energy = energy_of(usage, self._rates[name])
+        wh = None if energy is None else energy.high
+        return self._terms[name].most(usage, wh, self._usd_per_kwh), wh
+
+    def amounts(self, name: str, output_tokens: int) -> Amounts:
+        """Return what to hold; what is unknown counts as the worst that is known of any."""
+        usage = Usage(self.input_tokens, output_tokens)
+        usd, wh = self.usd_wh(name, usage)
+        if usd is None or wh is None:
+            others = [self.usd_wh(other, usage) for other in self._terms]
+            usd = max((o[0] for o in others if o[0] is not None), default=0) if usd is None else usd
+            wh = max((o[1] for o in others if o[1] is not None), default=0) if wh is None else wh
+        return amounts(usd, wh, usage.input_tokens + output_tokens)
+
+    def longest(
+        self, candidate: Candidate, estimate: Estimate, states: Sequence[BudgetState]
+    ) -> int | Shortage:
+        """Return the longest answer that fits into every hard budget, in tokens.
+
+        Where nobody says how long it may get, a budget near its end makes it shorter, but not
+        shorter than twice what is expected.
+        """
+        hard = [state for state in states if state.budget.hard]
+        name, longest = candidate.name, most_output(self._prompt, candidate)
+        if unknown := self._unknown(name, hard):
+            return Shortage(unknown, None)
+        if not (shortage := self._lacks(name, longest, hard)) or self._prompt.max_tokens:
+            return shortage or longest
+        fits = min(longest, max(_SHORTEST_ANSWER, 2 * (estimate.output_tokens or 0)))
+        if shortage := self._lacks(name, fits, hard):
+            return shortage
+        while longest - fits > max(1, fits // 64):
+            middle = (fits + longest) // 2
+            if self._lacks(name, middle, hard):
+                longest = middle
+            else:
+                fits = middle
+        return fits
+
+    def _lacks(
+        self, name: str, output_tokens: int, states: Sequence[BudgetState]
+    ) -> Shortage | None:
+        most = self.amounts(name, output_tokens)
+        for state in states:
+            if reason := state.lacks(most):
+                return Shortage(reason, state)
+        return None
+
+    def _unknown(self, name: str, states: Sequence[BudgetState]) -> str | None:
+        usd, wh = self.usd_wh(name, Usage(1, 1))
+        for budget in (state.budget for state in states):
+            for limit, known, what, place in (
+                (budget.usd, usd, "price", 0),
+                (budget.wh, wh, "energy", 1),
+            ):
+                if limit is None or known is not None:
+                    continue
+                others = [self.usd_wh(other, Usage(1, 1))[place] for other in self._terms]
+                if budget.unknown == "refuse" or all(other is None for other in others):
+                    return (
+                        f"its {what} is unknown, and there is a budget of {budget}: declare "
+                        f"{what}=(input, output) per million tokens, or Budget(unknown='worst')"
+                    )
+        return None

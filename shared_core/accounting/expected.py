@@ -1,0 +1,80 @@
+"""What a call is expected to cost, before it is made: USD, Wh, seconds.
+
+In: a predictor's estimate, the prompt, the candidate's terms and what past calls teach. Out: the
+estimate with cost, energy and time, as far as they are known; unknown stays None.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from shared_core.accounting.energy import EnergyRates
+from shared_core.accounting.experience import Experience
+from shared_core.accounting.terms import Terms
+from shared_core.tokens import estimate_tokens
+from shared_core.types import Candidate, Energy, Estimate, Prompt, Usage
+
+__all__ = ["energy_of", "expected", "rates_of", "repeated_tokens"]
+
+def expected(
+    estimate: Estimate,
+    candidate: Candidate,
+    terms: Terms,
+    prompt: Prompt,
+    experience: Experience,
+    usd_per_kwh: float,
+    repeated: int,
+) -> Estimate:
+    """Add cost, energy and time to an estimate.
+
+    Args:
+        estimate: The predictor's.
+        candidate: Whose it is.
+        terms: What its tokens cost.
+        prompt: What is asked.
+        experience: Corrects the length of the answer; tells its time and what caches give.
+        usd_per_kwh: What a kWh costs, in USD, for what runs locally.
+        repeated: Tokens that a provider may have in its prompt cache; see `repeated_tokens`.
+    """
+    if estimate.output_tokens is None:
+        return estimate
+    name = candidate.name
+    written = experience.output_tokens(name, estimate.output_tokens)
+    cached = 0
+    if repeated and prompt.author == name and terms.tariff and terms.tariff.discounts_cache:
+        cached = round(repeated * experience.cached_share(name, repeated))
+    usage = Usage(prompt.tokens, written, min(cached, prompt.tokens))
+    energy = energy_of(usage, rates_of(name, terms, experience))
+    seconds = estimate.latency_s
+    return replace(
+        estimate,
+        output_tokens=written,
+        predicted_tokens=estimate.output_tokens,
+        cached_tokens=usage.cached_tokens,
+        cost_usd=terms.cost(usage, energy, usd_per_kwh),
+        energy_wh=None if energy is None else energy.mid,
+        energy_wh_low=None if energy is None else energy.low,
+        energy_wh_high=None if energy is None else energy.high,
+        energy_method=None if energy is None else energy.method,
+        latency_s=experience.seconds(name, written) if seconds is None else seconds,
+        pays_energy=terms.pays_energy,
+    )
+
+
+def rates_of(name: str, terms: Terms, experience: Experience) -> EnergyRates | None:
+    """Return the energy of a candidate's tokens: learned where it is measured, else as stated."""
+    return terms.rates if terms.meter is None else experience.energy_rates(name)
+
+
+def energy_of(usage: Usage, rates: EnergyRates | None) -> Energy | None:
+    """Return the energy that these tokens take."""
+    return None if rates is None else rates.of(usage)
+
+
+def repeated_tokens(prompt: Prompt) -> int:
+    """Return the estimated tokens up to the last answer in the conversation, 0 without one."""
+    for place in range(len(prompt.turns) - 1, -1, -1):
+        if prompt.turns[place].role == "assistant":
+            tail = sum(estimate_tokens(turn.text) for turn in prompt.turns[place + 1 :])
+            return max(0, prompt.tokens - tail)
+    return 0
