@@ -11,13 +11,17 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+import time
+from collections.abc import AsyncGenerator, Callable, Collection, Generator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
-from shared_core.accounting.rates import with_rates
-from shared_core.accounting.record import make_entry
+from shared_core.accounting.account import Account
+from shared_core.accounting.books import Books
+from shared_core.accounting.bounds import Shortage
+from shared_core.accounting.budgets import BudgetState
 from shared_core.decision.capabilities import missing_capability
 from shared_core.decision.constraints import broken_constraint, time_limit
 from shared_core.decision.flips import flips
@@ -67,6 +71,9 @@ class Router:
         max_retries: Most further attempts after the first one; None for as many as there are
             allowed candidates.
         health: How the candidates have been doing; shared by the copies of a router.
+        books: Of money and energy: prices, budgets, ledger; shared by the copies of a router. None:
+            of these candidates, without budgets, with a ledger in memory.
+        shadow: The candidate that always answers, while what would have been chosen is written down.
         new_id: Makes the id of a decision.
         threshold: What the policy's promise comes to, with what the predictor knows of the traffic.
     """
@@ -77,6 +84,8 @@ class Router:
     strategy: Strategy = field(default_factory=Single)
     max_retries: int | None = None
     health: Health = field(default_factory=lambda: Health(Cooldown()))
+    books: Books = None  # type: ignore[assignment]
+    shadow: str | None = None
     new_id: Callable[[], str] = _new_id
     threshold: Threshold = field(init=False, repr=False)
 
@@ -99,6 +108,12 @@ class Router:
         retries = self.max_retries
         if retries is not None and (type(retries) is not int or retries < 0):
             raise ConfigurationError(f"max_retries must be 0 or more, not {self.max_retries!r}")
+        if self.books is None:
+            object.__setattr__(self, "books", Books(self.candidates))
+        if self.shadow is not None and self.shadow not in self._by_name:
+            raise ConfigurationError(
+                f"shadow names no candidate: {self.shadow!r}; there are: {', '.join(self._by_name)}"
+            )
         object.__setattr__(self, "threshold", self._threshold())
 
     def __getitem__(self, name: str) -> Candidate:
@@ -122,38 +137,46 @@ class Router:
         Raises:
             UnknownCandidateError: `force` names no candidate.
             NoCandidateError: Every candidate is refused; carries each refusal.
+            BudgetExceededError: So it is, and for some of them it is a budget that has no room.
+            StorageError: A budget cannot be read.
             RouterError: The predictor does not tell how well each candidate would do.
         """
+        started = time.perf_counter()
         asked = prompt.scope.pin if force is None else force
         estimates = self._estimates(prompt)
         contenders = list(zip(self.candidates, estimates, strict=True))
         if asked is not None:
             chosen = self[asked]
             contenders = [c for c in contenders if c[0] is chosen]
-        refusals = self._refusals(prompt, contenders)
+        states = self.books.states(prompt)
+        refusals, short = self._refusals(prompt, contenders, states)
         refused = {refusal.candidate for refusal in refusals}
         allowed = [c for c in contenders if c[0].name not in refused]
         if not allowed:
-            raise NoCandidateError(refusals)
+            raise short.error(refusals) if short else NoCandidateError(refusals)
         awake, resting = self._awake(allowed)
-        order, reason = self._order(prompt, awake or allowed)
+        delta, thrift = self._delta(states)
+        order, reason = self._order(prompt, awake or allowed, delta)
         if asked is not None:
             reason = f"{asked} {'is pinned' if force is None else 'was asked for by name'}"
         names = [candidate.name for candidate, _ in order]
         names += [rest.candidate for rest in resting if rest.candidate not in names]
-        return Decision(
+        decision = Decision(
             id=self.new_id(),
             candidate=names[0],
-            reason="; ".join([reason, *(f"{rest.candidate} {rest.reason}" for rest in resting)]),
+            reason="; ".join([reason, *thrift, *(f"{r.candidate} {r.reason}" for r in resting)]),
             calibrated=self.threshold.calibrated,
             estimates=estimates,
             refusals=refusals,
             fallbacks=tuple(names[1 : None if self.max_retries is None else 1 + self.max_retries]),
             resting=resting,
             predictor=self.predictor.name,
-            delta=self.threshold.delta,
+            delta=delta,
             calibration=self.threshold.note,
         )
+        if self.shadow is not None and asked is None:
+            decision = self._in_shadow(decision, {c[0].name for c in allowed}, refusals)
+        return replace(decision, seconds=time.perf_counter() - started)
 
     def explain(self, prompt: Prompt, force: str | None = None) -> Decision:
         """Decide, and say what moved the estimates and what would have changed the choice.
@@ -166,11 +189,12 @@ class Router:
         asked = prompt.scope.pin if force is None else force
         # Constraints may count: whoever was looked at for the decision is not looked at again.
         others = [c for c in everyone if asked is not None and c[0].name != asked]
-        refusals = (*decision.refusals, *self._refusals(prompt, others))
+        states = self.books.states(prompt)
+        refusals = (*decision.refusals, *self._refusals(prompt, others, states)[0])
         refused = {refusal.candidate for refusal in refusals}
         allowed = [c for c in everyone if c[0].name not in refused]
-        would = flips(self.policy, allowed, self.threshold.delta)
-        first = self.policy.order(allowed, self.threshold.delta)[0][0][0].name
+        would = flips(self.policy, allowed, decision.delta)
+        first = self.policy.order(allowed, decision.delta)[0][0][0].name
         if first != decision.candidate:
             would = (f"{first} would answer by the policy alone", *would)
         moved = getattr(self.predictor, "contributions", None)
@@ -178,8 +202,13 @@ class Router:
         return replace(decision, detail=Detail(parts, would))
 
     async def adecide(self, prompt: Prompt, force: str | None = None) -> Decision:
-        """Do the same without blocking: a prompt too long to predict inline goes to a thread."""
-        if sum(len(turn.text) for turn in prompt.turns) <= self.predictor.inline_chars:
+        """Do the same without blocking.
+
+        A prompt too long to predict inline goes to a thread; so do budgets kept on a disk or behind
+        a network.
+        """
+        short = sum(len(turn.text) for turn in prompt.turns) <= self.predictor.inline_chars
+        if short and not self.books.budgets.slow:
             return self.decide(prompt, force)
         return await asyncio.to_thread(self.decide, prompt, force)
 
@@ -189,36 +218,42 @@ class Router:
         Raises:
             Exception: What the strategy raises when no candidate answers.
         """
-        run = Run(self.strategy.steps(prompt, decision), decision)
-        drivers.answer(run, self._guarded(prompt, transport))
-        return self._record(run, decision)
+        with self._account(prompt, decision) as account:
+            run = Run(self.strategy.steps(prompt, decision), decision)
+            drivers.answer(run, self._guarded(prompt, transport, account))
+            account.reply = run.result
+        return _answered(account)
 
     async def aanswer(self, prompt: Prompt, decision: Decision, transport: Transport) -> Answer:
         """Do the same on the event loop."""
-        run = Run(self.strategy.steps(prompt, decision), decision)
-        await drivers.aanswer(run, self._guarded(prompt, transport))
-        return self._record(run, decision)
+        async with self._account(prompt, decision) as account:
+            run = Run(self.strategy.steps(prompt, decision), decision)
+            await drivers.aanswer(run, self._guarded(prompt, transport, account))
+            account.reply = run.result
+        return _answered(account)
 
     def stream(
         self, prompt: Prompt, decision: Decision, transport: Transport
     ) -> Generator[Any | Answer, None, None]:
         """Have the decision carried out; yield the answer's chunks, and last the `Answer`."""
-        run = Run(self.strategy.steps(prompt, decision), decision)
-        yield from drivers.stream(run, self._guarded(prompt, transport))
-        yield self._record(run, decision)
+        with self._account(prompt, decision) as account:
+            run = Run(self.strategy.steps(prompt, decision), decision)
+            yield from drivers.stream(run, self._guarded(prompt, transport, account))
+            account.reply = run.result
+        yield _answered(account)
 
     async def astream(
         self, prompt: Prompt, decision: Decision, transport: Transport
     ) -> AsyncGenerator[Any | Answer, None]:
         """Do the same on the event loop."""
-        run = Run(self.strategy.steps(prompt, decision), decision)
-        chunks = drivers.astream(run, self._guarded(prompt, transport))
-        try:
-            async for chunk in chunks:
-                yield chunk
-        finally:
-            await chunks.aclose()
-        yield self._record(run, decision)
+        async with self._account(prompt, decision) as account:
+            run = Run(self.strategy.steps(prompt, decision), decision)
+            chunks = drivers.astream(run, self._guarded(prompt, transport, account))
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    yield chunk
+            account.reply = run.result
+        yield _answered(account)
 
     def _estimates(self, prompt: Prompt) -> tuple[Estimate, ...]:
         predicted = tuple(self.predictor.predict(prompt, self.candidates))
@@ -233,10 +268,7 @@ class Router:
                     f"the predictor {self.predictor.name!r} gave {estimate.candidate!r} the "
                     f"quality {estimate.quality!r}, which is no number from 0 to 1"
                 )
-        return tuple(
-            with_rates(estimate, candidate, prompt.tokens)
-            for candidate, estimate in zip(self.candidates, predicted, strict=True)
-        )
+        return self.books.expected(prompt, predicted, self.policy.usd_per_kwh)
 
     def _threshold(self) -> Threshold:
         # Only predictors that have learned carry a sample, and only then numpy is needed.
@@ -247,15 +279,49 @@ class Router:
 
         return threshold(self.policy, self.candidates, sample)
 
-    def _refusals(self, prompt: Prompt, contenders: Sequence[Contender]) -> tuple[Refusal, ...]:
-        rules, refusals = self._constraints(prompt), []
+    def _refusals(
+        self,
+        prompt: Prompt,
+        contenders: Sequence[Contender],
+        states: Sequence[BudgetState],
+    ) -> tuple[tuple[Refusal, ...], BudgetState | None]:
+        """Return who is refused and why, and a budget that has no room, if one has none."""
+        rules, refusals, short = self._constraints(prompt), list[Refusal](), None
+        most = self.books.most(prompt, self.policy.usd_per_kwh)
         for candidate, estimate in contenders:
             reason = missing_capability(candidate, prompt) or broken_constraint(
                 rules, prompt, candidate, estimate
             )
+            if reason is None and most is not None:
+                longest = most.longest(candidate, estimate, states)
+                if isinstance(longest, Shortage):
+                    reason, short = longest.reason, longest.state or short
             if reason is not None:
                 refusals.append(Refusal(candidate.name, reason))
-        return tuple(refusals)
+        return tuple(refusals), short
+
+    def _delta(self, states: Sequence[BudgetState]) -> tuple[float, Sequence[str]]:
+        """Return δ, raised step by step to 1 while a budget nears its end, and a word on that."""
+        delta = self.threshold.delta
+        fullest = max(states, key=lambda state: state.pressure, default=None)
+        if fullest is None or not fullest.pressure:
+            return delta, ()
+        raised = delta + (1.0 - delta) * fullest.pressure
+        return raised, (
+            f"{fullest.used:.0%} of {fullest.budget} is used or held, so δ is {raised:.2f} and "
+            f"not {delta:.2f}",
+        )
+
+    def _in_shadow(
+        self, decision: Decision, allowed: Collection[str], refusals: tuple[Refusal, ...]
+    ) -> Decision:
+        """Have the named candidate answer, and nobody else."""
+        name = cast("str", self.shadow)
+        if name not in allowed:
+            raise NoCandidateError([r for r in refusals if r.candidate == name])
+        reason = f"{name} answers in shadow mode; {decision.candidate} would: {decision.reason}"
+        wanted = decision.candidate
+        return replace(decision, candidate=name, reason=reason, fallbacks=(), wanted=wanted)
 
     def _constraints(self, prompt: Prompt) -> Sequence[Constraint]:
         return (*self.policy.subject_to, *prompt.scope.subject_to)
@@ -272,8 +338,10 @@ class Router:
         )
         return awake, tuple(Refusal(name, rest.reason) for name, rest in resting)
 
-    def _order(self, prompt: Prompt, allowed: Sequence[Contender]) -> tuple[list[Contender], str]:
-        order, reason = self.policy.order(allowed, self.threshold.delta)
+    def _order(
+        self, prompt: Prompt, allowed: Sequence[Contender], delta: float
+    ) -> tuple[list[Contender], str]:
+        order, reason = self.policy.order(allowed, delta)
         if not (prompt.in_tool_loop and self.policy.stay_in_tool_loop):
             return order, reason
         for contender in order:
@@ -282,12 +350,15 @@ class Router:
                 return [contender, *order], f"{prompt.author} called the tool and reads its result"
         return order, reason
 
-    def _guarded(self, prompt: Prompt, transport: Transport) -> Transport:
-        deadline = Deadline(time_limit(self._constraints(prompt)))
-        return Guard(transport, self.health, deadline)
+    def _account(self, prompt: Prompt, decision: Decision) -> Account:
+        return self.books.account(prompt, decision, self.policy.usd_per_kwh)
 
-    def _record(self, run: Run, decision: Decision) -> Answer:
-        if run.result is None:
-            raise RuntimeError("the strategy returned no reply")
-        entry = make_entry(decision, run.result.candidate, run.replies, self._by_name)
-        return Answer(run.result, entry)
+    def _guarded(self, prompt: Prompt, transport: Transport, account: Account) -> Transport:
+        deadline = Deadline(time_limit(self._constraints(prompt)))
+        return Guard(transport, account, self.health, deadline)
+
+
+def _answered(account: Account) -> Answer:
+    if account.reply is None or account.entry is None:
+        raise RuntimeError("the strategy returned no reply")
+    return Answer(account.reply, account.entry)

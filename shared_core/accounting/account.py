@@ -16,7 +16,7 @@ from shared_core.accounting.bounds import Most, Shortage
 from shared_core.accounting.budgets import BudgetState, amounts
 from shared_core.accounting.expected import repeated_tokens
 from shared_core.accounting.record import Facts, make_entry
-from shared_core.accounting.stores import Amounts, Standing
+from shared_core.accounting.stores import NOTHING, Amounts, Standing
 from shared_core.errors import BudgetExceededError
 from shared_core.types import (
     Ask,
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 __all__ = ["Account", "Hold"]
 
 T = TypeVar("T")
-_NOTHING = Amounts()
 _TOKENS_AROUND = 16
 """Tokens that end and frame an answer, besides its text."""
 
@@ -104,7 +103,7 @@ class Account:
         self._bounded = any(
             budget.hard and not budget.calls_alone for budget in budgets.budgets
         )
-        self._spent = self._held = _NOTHING
+        self._spent = self._held = NOTHING
 
     # --- around the call ---
 
@@ -147,7 +146,7 @@ class Account:
             StorageError: The store of a hard budget fails.
         """
         self._asked += 1
-        hold = Hold(ask, f"{self._decision.id}.{self._asked}", _NOTHING, 0.0)
+        hold = Hold(ask, f"{self._decision.id}.{self._asked}", NOTHING, 0.0)
         if self._most is not None:
             try:
                 self._reserve(hold, self._most)
@@ -244,7 +243,7 @@ class Account:
                 raise
             longest, hold.most = shorter, most.amounts(name, shorter)
             budgets.reserve(hold.id, hold.most, self._accounts)
-        self._held = _sum(self._held, hold.most)
+        self._held = self._held.plus(hold.most)
         if self._bounded:
             hold.ask = replace(hold.ask, params={**hold.ask.params, "max_tokens": longest})
 
@@ -279,8 +278,8 @@ class Account:
         if ended.reply is not None and usage is not None:
             self._learn(name, usage, seconds, measured)
         if self._most is not None:
-            self._held = _difference(self._held, hold.most)
-            self._spent = _sum(self._spent, spent)
+            self._held = self._held.minus(hold.most)
+            self._spent = self._spent.plus(spent)
             self._books.budgets.settle(hold.id, spent, self._accounts)
 
     def _energy(self, name: str, usage: Usage | None) -> Energy | None:
@@ -295,13 +294,13 @@ class Account:
         """Return what the budgets are charged: the truth where it is known, else the most."""
         usage, reply = ended.usage, ended.reply
         if reply is None:  # refunded, but for what a stream has shown
-            return self._by_text(hold, ended.shown) if ended.shown else _NOTHING
+            return self._by_text(hold, ended.shown) if ended.shown else NOTHING
         if usage is None:
             # Calls of tools are no text, and nobody counts them for us.
             plain = reply.text and not self._prompt.tools and self._prompt.schema is None
             return self._by_text(hold, reply.text) if plain else hold.most
         if usage.free:
-            return _NOTHING
+            return NOTHING
         wh = None if energy is None else energy.mid
         true = amounts(cost, wh, usage.input_tokens + usage.output_tokens)
         return Amounts(
@@ -348,10 +347,3 @@ class Account:
         self.entry = make_entry(facts, self._books, self._usd_per_kwh)
         self._books.ledger.add(self.entry)
 
-
-def _sum(one: Amounts, other: Amounts) -> Amounts:
-    return Amounts(*(a + b for a, b in zip(one, other, strict=True)))
-
-
-def _difference(one: Amounts, other: Amounts) -> Amounts:
-    return Amounts(*(a - b for a, b in zip(one, other, strict=True)))

@@ -51,7 +51,8 @@ class Budget:
         calls: Calls of models, retries too.
         per: Of what: "call", "run", "thread", "user", "tenant", "hour", "day", "month", or several,
             as in ("user", "day"). Calls that name no user (thread, …) share one account.
-        near: From this share on, 0 to 1, the policy gives up more and more quality for money.
+        near: From this share on, 0 to 1, the policy gives up more and more quality for money; 1 for
+            never.
         unknown: What becomes of a candidate whose price (or energy) nobody knows: "refuse" it, or
             count it at the "worst" that is known of any candidate.
         hard: False: it only makes the policy thrifty, and refuses nobody.
@@ -183,6 +184,14 @@ class BudgetState:
             if limit is not None
         ]
         return max(shares)
+
+    @property
+    def pressure(self) -> float:
+        """How far it is from `near` to its end, 0 to 1: how thrifty the policy has to be."""
+        near = self.budget.near
+        if near >= 1:
+            return 0.0
+        return min(1.0, max(0.0, (self.used - near) / (1 - near)))
 
     def left(self) -> tuple[int | None, int | None, int | None, int | None]:
         """Return what is neither spent nor held, in whole units; None where nothing limits it."""
