@@ -1,0 +1,134 @@
+"""Energy out of tokens, in Wh, always as low, mid and high, with the method named.
+
+In: the tokens of a call. Out: `Energy`, at rates that are declared or were learned from measured
+calls (`hosted.py` has those that others estimate).
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from dataclasses import dataclass
+
+from shared_core.types import Energy, Usage
+
+__all__ = ["NOTHING", "EnergyRates", "Range", "RunningFit", "declared"]
+
+Range = tuple[float, float, float]
+"""Low, mid, high."""
+
+NOTHING: Range = (0.0, 0.0, 0.0)
+_MILLION = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class EnergyRates:
+    """What a model's tokens take.
+
+    Attributes:
+        input: Wh per million input tokens.
+        output: Wh per million output tokens.
+        method: How it is known.
+        per_call: Wh per call, besides.
+    """
+
+    input: Range
+    output: Range
+    method: str
+    per_call: Range = NOTHING
+
+    def of(self, usage: Usage) -> Energy:
+        """Return the Wh of a call; nothing where no model ran."""
+        if usage.free:
+            return Energy(*NOTHING, self.method)
+        read, written = usage.input_tokens / _MILLION, usage.output_tokens / _MILLION
+        (in_low, in_mid, in_high), (out_low, out_mid, out_high) = self.input, self.output
+        return Energy(
+            read * in_low + written * out_low + self.per_call[0],
+            read * in_mid + written * out_mid + self.per_call[1],
+            read * in_high + written * out_high + self.per_call[2],
+            self.method,
+        )
+
+
+def declared(rates: tuple[float, float]) -> EnergyRates:
+    """Return what the user declares, Wh per million (input, output) tokens, taken as exact."""
+    return EnergyRates((rates[0],) * 3, (rates[1],) * 3, "declared")
+
+
+class RunningFit:
+    """Wh per input and per output token of one model, learned from its measured calls.
+
+    Non-negative least squares over running sums, in which a call's weight falls by 1/200 with each
+    later one. Calls whose input and output always have the same proportion cannot tell the two
+    apart: both then get one rate. The range is that of the measurements themselves, widened by what
+    the rates leave unexplained: the root mean square of the residuals over that of the Wh.
+    """
+
+    _FADE = 1 - 1 / 200
+    _FEWEST = 3
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls = 0
+        self._method = ""
+        self._moments = [0.0] * 6  # sums of: in*in, in*out, out*out, in*Wh, out*Wh, Wh*Wh
+        self._wh = [0.0] * 3  # sums of: low, mid, high
+
+    def add(self, usage: Usage, energy: Energy) -> None:
+        """Learn from one measured call."""
+        x, y, wh = float(usage.input_tokens), float(usage.output_tokens), energy.mid
+        if usage.free or x + y <= 0 or not (math.isfinite(energy.high) and wh >= 0):
+            return
+        moments = x * x, x * y, y * y, x * wh, y * wh, wh * wh
+        with self._lock:
+            self._calls += 1
+            self._method = energy.method
+            self._moments = self._faded(self._moments, moments)
+            self._wh = self._faded(self._wh, (energy.low, wh, energy.high))
+
+    def _faded(self, sums: list[float], terms: tuple[float, ...]) -> list[float]:
+        return [self._FADE * old + new for old, new in zip(sums, terms, strict=True)]
+
+    def rates(self) -> EnergyRates | None:
+        """Return what was learned so far; None before three calls."""
+        with self._lock:
+            calls, method, moments, (low, mid, high) = (
+                self._calls,
+                self._method,
+                self._moments,
+                self._wh,
+            )
+        if calls < self._FEWEST:
+            return None
+        a, b = _non_negative(*moments[:5])
+        spread = _unexplained(a, b, *moments)
+        down = low / mid * max(0.0, 1 - spread) if mid else 1.0
+        up = high / mid * (1 + spread) if mid else 1.0
+        read, written = a * _MILLION, b * _MILLION
+        return EnergyRates(
+            (read * down, read, read * up),
+            (written * down, written, written * up),
+            f"{method}, learned from {calls} calls",
+        )
+
+
+def _non_negative(xx: float, xy: float, yy: float, xe: float, ye: float) -> tuple[float, float]:
+    """Return Wh per input and per output token, neither below zero."""
+    det = xx * yy - xy * xy
+    if xx and yy and det <= 1e-9 * xx * yy:
+        one = (xe + ye) / (xx + 2 * xy + yy)
+        return one, one
+    if det > 0:
+        a, b = (xe * yy - ye * xy) / det, (ye * xx - xe * xy) / det
+        if a >= 0 and b >= 0:
+            return a, b
+    a, b = (xe / xx if xx else 0.0), (ye / yy if yy else 0.0)
+    return (a, 0.0) if a * xe >= b * ye else (0.0, b)  # whichever alone explains more
+
+
+def _unexplained(
+    a: float, b: float, xx: float, xy: float, yy: float, xe: float, ye: float, ee: float
+) -> float:
+    left = ee - 2 * (a * xe + b * ye) + a * a * xx + 2 * a * b * xy + b * b * yy
+    return math.sqrt(max(left, 0.0) / ee) if ee else 0.0
