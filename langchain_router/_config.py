@@ -34,21 +34,24 @@ def scope_of(config: RunnableConfig, subject_to: Sequence[Constraint] = ()) -> S
     """Return who is calling: `configurable` inside whatever `call_scope` holds here.
 
     Args:
-        config: Its `configurable` may have `thread` (or LangGraph's `thread_id`), `user`, `tenant`
-            and `pin`.
+        config: Its `configurable` may have `thread` (or LangGraph's `thread_id`), `user`, `tenant`,
+            `run`, `step` (or else LangGraph's node) and `pin`.
         subject_to: Constraints of this call.
 
     Raises:
         ConfigurationError: A key is empty, or a constraint is no function.
     """
     outer, given = current_scope(), config.get("configurable") or {}
-    if not given and subject_to == ():
+    node = (config.get("metadata") or {}).get("langgraph_node")
+    if not given and subject_to == () and node is None:
         return outer
     thread = given.get("thread", given.get("thread_id"))
     inner = Scope(
         thread=_text(thread),
         user=_text(given.get("user")),
         tenant=_text(given.get("tenant")),
+        run=_text(given.get("run")),
+        step=_text(given.get("step", outer.step or node)),
         pin=given.get("pin"),
         subject_to=subject_to,
     )

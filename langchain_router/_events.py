@@ -28,8 +28,8 @@ class EventTransport(ChatTransport):
 
     def stream(self, ask: Ask) -> Generator[Any, None, None]:
         """Yield the asked candidate's events, then its message."""
-        model, asked = self.parts(ask)
-        options: Any = {"version": "v3", **self.request.kwargs()}
+        model, asked, kwargs = self.parts(ask)
+        options: Any = {"version": "v3", **kwargs}
         with self.watched() as config:
             events = cast("ChatModelStream", model.stream_events(asked, config, **options))
             yield from events
@@ -37,8 +37,8 @@ class EventTransport(ChatTransport):
 
     async def astream(self, ask: Ask) -> AsyncGenerator[Any, None]:
         """Do the same without blocking; a stream that is left early is closed."""
-        model, asked = self.parts(ask)
-        options: Any = {"version": "v3", **self.request.kwargs()}
+        model, asked, kwargs = self.parts(ask)
+        options: Any = {"version": "v3", **kwargs}
         with self.watched() as config:
             made = await cast("Any", model.astream_events(asked, config, **options))
             async with cast("AsyncChatModelStream", made) as events:
@@ -47,8 +47,12 @@ class EventTransport(ChatTransport):
                 yield await events
 
     def join(self, ask: Ask, chunks: list[Any]) -> Reply:
-        """Make one reply out of a stream."""
-        return reply_of(ask, chunks[-1])
+        """Make one reply out of a stream, or out of what there is of one that has broken off."""
+        if isinstance(chunks[-1], AIMessage):
+            return reply_of(ask, chunks[-1])
+        deltas = (chunk.get("delta") or {} for chunk in chunks)
+        texts = (delta.get("text") or delta.get("reasoning") or "" for delta in deltas)
+        return Reply(ask.candidate, native=chunks, text="".join(texts))
 
     def split(self, reply: Reply) -> Iterable[Any]:
         """Return a reply that was held back as the events that it would have been."""

@@ -73,6 +73,7 @@ def read_prompt(
     schema: Mapping[str, Any] | None = None,
     schema_method: str | None = None,
     scope: Scope = _NOBODY,
+    max_tokens: int | None = None,
 ) -> Prompt:
     """Return the plain view of a call that the core decides by."""
     tokens = TOKENS_PER_MESSAGE * len(messages) + sum(estimate_tokens(str(t)) for t in tools)
@@ -103,6 +104,7 @@ def read_prompt(
         in_tool_loop=bool(turns) and turns[-1].role == "tool",
         author=None if answer is None else author_of(answer),
         scope=scope,
+        max_tokens=max_tokens,
     )
 
 

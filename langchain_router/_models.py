@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.model_profile import ModelProfile
-from langchain_core.runnables import RunnableBinding
+from langchain_core.runnables import Runnable, RunnableBinding
 
 from shared_core.errors import ConfigurationError, MissingExtraError
-from shared_core.types import Candidate
+from shared_core.types import Candidate, Listing
 
-__all__ = ["common_profile", "look_at"]
+__all__ = ["common_profile", "limited", "longest_of", "look_at"]
+
+LIMITS = ("max_tokens", "max_output_tokens", "max_new_tokens", "num_predict")
+"""What chat models call the limit of an answer's length; the first that a class has is its own."""
+
+_OTHER_LIMITS = ("max_completion_tokens",)
+
+_ADDRESSES = ("openai_api_base", "anthropic_api_url", "azure_endpoint", "base_url", "api_base")
+"""Where chat models keep the address that they call, if it was set."""
 
 
 def look_at(candidate: Candidate) -> tuple[Any, dict[str, Any]]:
@@ -43,7 +51,58 @@ def look_at(candidate: Candidate) -> tuple[Any, dict[str, Any]]:
         stated["tool_calling"] = False
         if cls.with_structured_output is BaseChatModel.with_structured_output:
             stated["structured_output"] = False
+    own = next((getattr(model, name) for name in LIMITS if name in cls.model_fields), None)
+    if isinstance(own, int) and own > 0:
+        stated["max_output_tokens"] = min(own, stated.get("max_output_tokens") or own)
+    if listing := _listing(model):
+        stated["listing"] = listing
     return given, stated
+
+
+def _listing(model: BaseChatModel) -> Listing | None:
+    """Return how catalogues know the model, if it says its name."""
+    try:
+        params = model._get_ls_params()
+    except Exception:  # noqa: BLE001 - whatever a class of anybody's makes of it
+        return None
+    name, provider = params.get("ls_model_name"), params.get("ls_provider")
+    if not isinstance(name, str) or not name:
+        return None
+    addresses = (getattr(model, attribute, None) for attribute in _ADDRESSES)
+    address = next((a for a in addresses if isinstance(a, str) and a), None)
+    return Listing(provider if isinstance(provider, str) else None, name, address)
+
+
+def longest_of(kwargs: Mapping[str, Any]) -> int | None:
+    """Return the most output tokens that the arguments of a call ask for."""
+    given = (kwargs.get(name) for name in (*LIMITS, *_OTHER_LIMITS))
+    return next((limit for limit in given if isinstance(limit, int) and limit > 0), None)
+
+
+def limited(
+    model: Runnable[Any, Any], kwargs: dict[str, Any], tokens: int
+) -> tuple[Runnable[Any, Any], dict[str, Any]]:
+    """Return a model and the arguments of its call, so that an answer gets no longer than `tokens`.
+
+    A model that knows no such limit is returned as it is.
+    """
+    inner: Any = model
+    while isinstance(inner, RunnableBinding):
+        inner = inner.bound
+    limit = next((name for name in LIMITS if name in type(inner).model_fields), None)
+    if limit is None:
+        return model, kwargs
+    rest = {k: v for k, v in kwargs.items() if k not in (*LIMITS, *_OTHER_LIMITS)}
+    if limit != "num_predict":
+        return model, {**rest, limit: tokens}
+    return _copied(model, limit, tokens), rest  # Ollama's takes no such argument
+
+
+def _copied(model: Any, limit: str, tokens: int) -> Runnable[Any, Any]:
+    inner = isinstance(model, RunnableBinding)
+    update = {"bound": _copied(model.bound, limit, tokens)} if inner else {limit: tokens}
+    copy: Runnable[Any, Any] = model.model_copy(update=update)
+    return copy
 
 
 def _by_name(candidate: str, model: str) -> BaseChatModel:

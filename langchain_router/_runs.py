@@ -21,6 +21,7 @@ from langchain_core.runnables.config import (
     patch_config,
 )
 from langchain_core.tracers._streaming import _StreamingCallbackHandler
+from langchain_core.tracers.base import AsyncBaseTracer, BaseTracer
 
 from langchain_router._transport import Request
 from shared_core.execution.run import Transport
@@ -28,6 +29,9 @@ from shared_core.router import Router
 from shared_core.types import Answer
 
 __all__ = ["Call", "Chunks"]
+
+
+_TRACED = ("decision_id", "candidate", "reason", "calibrated", "cost_usd", "energy_wh")
 
 
 class Chunks(Protocol):
@@ -66,6 +70,7 @@ class Call:
             transport = self.transport(patch_config(self.config, callbacks=run.get_child()))
             decision = self.router.decide(self.request.prompt, self.request.force)
             answer = self.router.answer(self.request.prompt, decision, transport)
+            _annotate(run, answer)
             output = self.output(answer)
         except BaseException as error:
             run.on_chain_error(error)
@@ -81,6 +86,7 @@ class Call:
             transport = self.transport(patch_config(self.config, callbacks=run.get_child()))
             decision = await self.router.adecide(self.request.prompt, self.request.force)
             answer = await self.router.aanswer(self.request.prompt, decision, transport)
+            _annotate(run, answer)
             output = self.output(answer)
         except BaseException as error:
             await run.on_chain_error(error)
@@ -96,7 +102,7 @@ class Call:
         shown: list[Any] = []
         try:
             with closing(
-                self._source(patch_config(self.config, callbacks=run.get_child()))
+                self._source(run, patch_config(self.config, callbacks=run.get_child()))
             ) as source:
                 for chunk in _tapped(run, source):
                     yield chunk
@@ -116,7 +122,7 @@ class Call:
         shown: list[Any] = []
         try:
             child = patch_config(self.config, callbacks=run.get_child())
-            async with aclosing(self._asource(child)) as source:
+            async with aclosing(self._asource(run, child)) as source:
                 async for chunk in _atapped(run, source):
                     yield chunk
                     shown.append(chunk)
@@ -129,20 +135,28 @@ class Call:
         if run.handlers:
             await run.on_chain_end(_merged(run, shown))
 
-    def _source(self, config: RunnableConfig) -> Generator[Any, None, None]:
+    def _source(
+        self, run: CallbackManagerForChainRun, config: RunnableConfig
+    ) -> Generator[Any, None, None]:
         decision = self.router.decide(self.request.prompt, self.request.force)
         chunks = self.chunks()
         transport = self.transport(config)
         for item in self.router.stream(self.request.prompt, decision, transport):
+            if isinstance(item, Answer):
+                _annotate(run, item)
             yield from chunks.take(item)
 
-    async def _asource(self, config: RunnableConfig) -> AsyncGenerator[Any, None]:
+    async def _asource(
+        self, run: AsyncCallbackManagerForChainRun, config: RunnableConfig
+    ) -> AsyncGenerator[Any, None]:
         decision = await self.router.adecide(self.request.prompt, self.request.force)
         chunks = self.chunks()
         transport = self.transport(config)
         items = self.router.astream(self.request.prompt, decision, transport)
         async with aclosing(items):
             async for item in items:
+                if isinstance(item, Answer):
+                    _annotate(run, item)
                 for chunk in chunks.take(item):
                     yield chunk
 
@@ -150,6 +164,19 @@ class Call:
 def _identity(owner: Runnable[Any, Any], config: RunnableConfig) -> dict[str, Any]:
     name = config.get("run_name") or owner.get_name()
     return {"name": name, "run_id": config.pop("run_id", None)}
+
+
+def _annotate(
+    run: CallbackManagerForChainRun | AsyncCallbackManagerForChainRun, answer: Answer
+) -> None:
+    """Put the record into the metadata of the router's run, for LangSmith and other tracers."""
+    for handler in run.handlers:
+        if isinstance(handler, (BaseTracer, AsyncBaseTracer)):
+            traced = handler.run_map.get(str(run.run_id))
+            if traced is not None:
+                record = answer.entry.as_dict()
+                known = {f"router_{name}": record[name] for name in _TRACED}
+                traced.extra.setdefault("metadata", {}).update(known)
 
 
 def _tapped(run: CallbackManagerForChainRun, source: Iterator[Any]) -> Iterator[Any]:

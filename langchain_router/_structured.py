@@ -154,9 +154,9 @@ class StructuredTransport(ChatTransport):
 
     def send(self, ask: Ask) -> Reply:
         """Call the asked candidate, then its parser."""
-        llm, parser, asked = self._all_parts(ask)
+        llm, parser, asked, kwargs = self._all_parts(ask)
         with self.watched() as config:
-            raw = llm.invoke(asked, config, **self.request.kwargs())
+            raw = llm.invoke(asked, config, **kwargs)
         if parser is None:
             return _opaque(ask, raw)
         reply = reply_of(ask, raw)
@@ -167,9 +167,9 @@ class StructuredTransport(ChatTransport):
 
     async def asend(self, ask: Ask) -> Reply:
         """Do the same without blocking."""
-        llm, parser, asked = self._all_parts(ask)
+        llm, parser, asked, kwargs = self._all_parts(ask)
         with self.watched() as config:
-            raw = await llm.ainvoke(asked, config, **self.request.kwargs())
+            raw = await llm.ainvoke(asked, config, **kwargs)
         if parser is None:
             return _opaque(ask, raw)
         reply = reply_of(ask, raw)
@@ -180,25 +180,25 @@ class StructuredTransport(ChatTransport):
 
     def stream(self, ask: Ask) -> Generator[Any, None, None]:
         """Yield the parsed value as it grows; whole where the parser cannot be told apart."""
-        llm, parser, asked = self._all_parts(ask)
+        llm, parser, asked, kwargs = self._all_parts(ask)
         self._raw.clear()
         if parser is None:
             yield self._whole(self.send(ask))
             return
         with self.watched() as config:
-            raw = llm.stream(asked, config, **self.request.kwargs())
+            raw = llm.stream(asked, config, **kwargs)
             with closing(cast("Any", raw)):
                 yield from parser.transform(map(self._keep, raw), self.config)
 
     async def astream(self, ask: Ask) -> AsyncGenerator[Any, None]:
         """Do the same without blocking."""
-        llm, parser, asked = self._all_parts(ask)
+        llm, parser, asked, kwargs = self._all_parts(ask)
         self._raw.clear()
         if parser is None:
             yield self._whole(await self.asend(ask))
             return
         with self.watched() as config:
-            raw = own_astream(llm, asked, config, self.request.kwargs())
+            raw = own_astream(llm, asked, config, kwargs)
             kept = (self._keep(chunk) async for chunk in raw)
             values = cast("Any", parser.atransform(kept, self.config))
             async with aclosing(raw), aclosing(kept), aclosing(values):
@@ -222,9 +222,9 @@ class StructuredTransport(ChatTransport):
 
     def _all_parts(
         self, ask: Ask
-    ) -> tuple[Runnable[Any, Any], Runnable[Any, Any] | None, PromptValue]:
-        candidate = self.candidate(ask.candidate)
-        return *self._parts(candidate.model), self.request.input_for(candidate)
+    ) -> tuple[Runnable[Any, Any], Runnable[Any, Any] | None, PromptValue, dict[str, Any]]:
+        model, asked, kwargs = self.unbound(ask)
+        return *self._parts(model), asked, kwargs
 
     def _whole(self, reply: Reply) -> Any:
         if reply.parse_error is not None:

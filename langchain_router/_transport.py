@@ -16,7 +16,8 @@ from collections.abc import (
 )
 from contextlib import AbstractContextManager, aclosing, closing
 from dataclasses import dataclass, field
-from operator import is_
+from functools import reduce
+from operator import add, is_
 from typing import Any, Final, cast
 
 from langchain_core.exceptions import ContextOverflowError, ModelError
@@ -28,15 +29,19 @@ from langchain_core.runnables.config import merge_configs
 
 from langchain_router._history import history_for
 from langchain_router._messages import as_chunk
+from langchain_router._models import limited
 from langchain_router._tools import BoundTools
 from langchain_router._witness import watched
 from shared_core.execution import failures
 from shared_core.execution.failures import Kind
-from shared_core.types import Ask, Candidate, Prompt, Reply, Usage
+from shared_core.types import Ask, Candidate, Entry, Prompt, Reply, Usage, usage_of_counts
 
-__all__ = ["ChatTransport", "Request", "kind_of", "own_astream", "reply_of"]
+__all__ = ["ChatTransport", "Request", "kind_of", "own_astream", "reply_of", "usage_of"]
 
-_COUNTS: Final = ("input_tokens", "output_tokens")
+_CACHE_WRITES: Final = (
+    *("cache_creation", "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"),
+)
+"""Under which LangChain's packages report tokens written to a prompt cache, one or several."""
 
 
 @dataclass
@@ -102,32 +107,32 @@ class ChatTransport:
         """Call the asked candidate."""
         if self.streaming:
             return reply_of(ask, _merged(list(self.stream(ask))))
-        model, asked = self.parts(ask)
+        model, asked, kwargs = self.parts(ask)
         with self.watched() as config:
-            return reply_of(ask, model.invoke(asked, config, **self.request.kwargs()))
+            return reply_of(ask, model.invoke(asked, config, **kwargs))
 
     async def asend(self, ask: Ask) -> Reply:
         """Call the asked candidate without blocking."""
         if self.streaming:
             return reply_of(ask, _merged([chunk async for chunk in self.astream(ask)]))
-        model, asked = self.parts(ask)
+        model, asked, kwargs = self.parts(ask)
         with self.watched() as config:
-            return reply_of(ask, await model.ainvoke(asked, config, **self.request.kwargs()))
+            return reply_of(ask, await model.ainvoke(asked, config, **kwargs))
 
     def stream(self, ask: Ask) -> Generator[Any, None, None]:
         """Yield the asked candidate's chunks; one that cannot stream gives a single chunk."""
-        model, asked = self.parts(ask)
+        model, asked, kwargs = self.parts(ask)
         with self.watched() as config:
-            chunks = cast("Any", model.stream(asked, config, **self.request.kwargs()))
+            chunks = cast("Any", model.stream(asked, config, **kwargs))
             with closing(chunks):
                 for chunk in chunks:
                     yield as_chunk(chunk)
 
     async def astream(self, ask: Ask) -> AsyncGenerator[Any, None]:
         """Do the same without blocking."""
-        model, asked = self.parts(ask)
+        model, asked, kwargs = self.parts(ask)
         with self.watched() as config:
-            chunks = own_astream(model, asked, config, self.request.kwargs())
+            chunks = own_astream(model, asked, config, kwargs)
             async with aclosing(chunks):
                 async for chunk in chunks:
                     yield as_chunk(chunk)
@@ -135,9 +140,9 @@ class ChatTransport:
     def join(self, ask: Ask, chunks: list[Any]) -> Reply:
         """Make one reply out of a stream; its chunks, which the caller has, are not merged."""
         text = "".join([str(chunk.text) for chunk in chunks])
-        used = [chunk.usage_metadata for chunk in chunks if chunk.usage_metadata]
-        read, written = (sum(report[of] for report in used) for of in _COUNTS)
-        usage = Usage(read, written) if used else None
+        used = [usage_of(chunk) for chunk in chunks if chunk.usage_metadata]
+        known = [usage for usage in used if usage is not None]
+        usage = reduce(add, known) if known and len(known) == len(used) else None
         return Reply(ask.candidate, native=chunks, text=text, usage=usage)
 
     def split(self, reply: Reply) -> Iterable[Any]:
@@ -156,10 +161,22 @@ class ChatTransport:
         """Tell whether another may answer: not once a handler has shown a part of this answer."""
         return kind_of(error) is not None and not any(error is known for known in self.spoken)
 
-    def parts(self, ask: Ask) -> tuple[Runnable[Any, Any], PromptValue]:
-        """Return the asked candidate's model with its tools bound, and what it reads."""
-        candidate = self.candidate(ask.candidate)
-        return self.request.bound(candidate.model), self.request.input_for(candidate)
+    def recorded(self, entry: Entry) -> None:
+        """Do nothing: the record is on the answer, and on the run."""
+
+    def parts(self, ask: Ask) -> tuple[Runnable[Any, Any], PromptValue, dict[str, Any]]:
+        """Return the asked candidate's model with its tools bound, what it reads, and arguments."""
+        model, asked, kwargs = self.unbound(ask)
+        return self.request.bound(model), asked, kwargs
+
+    def unbound(self, ask: Ask) -> tuple[Runnable[Any, Any], PromptValue, dict[str, Any]]:
+        """Return the same with the model as the user gave it."""
+        candidate, kwargs = self.candidate(ask.candidate), self.request.kwargs()
+        model: Runnable[Any, Any] = candidate.model
+        longest = ask.params.get("max_tokens")
+        if longest is not None and longest != self.request.prompt.max_tokens:
+            model, kwargs = limited(model, kwargs, longest)
+        return model, self.request.input_for(candidate), kwargs
 
     def watched(self) -> AbstractContextManager[RunnableConfig]:
         """Give the config of one attempt; see `watched`."""
@@ -191,9 +208,27 @@ def _merged(chunks: list[AIMessageChunk]) -> AIMessageChunk:
 
 def reply_of(ask: Ask, message: AIMessage) -> Reply:
     """Return what the core needs to know of an answer."""
-    used = message.usage_metadata
-    usage = None if used is None else Usage(used["input_tokens"], used["output_tokens"])
-    return Reply(ask.candidate, native=message, text=str(message.text), usage=usage)
+    return Reply(ask.candidate, native=message, text=str(message.text), usage=usage_of(message))
+
+
+def usage_of(message: AIMessage) -> Usage | None:
+    """Return the tokens that a message reports; None where it reports none, or nonsense.
+
+    LangChain counts cached and cache-written tokens as input, and reasoning as output. An answer
+    out of LangChain's own cache reports a total cost of 0.
+    """
+    used: Any = message.usage_metadata
+    if not isinstance(used, Mapping):
+        return None
+    read, wrote = used.get("input_token_details") or {}, used.get("output_token_details") or {}
+    return usage_of_counts(
+        used.get("input_tokens"),
+        used.get("output_tokens"),
+        read.get("cache_read"),
+        sum(count for kind in _CACHE_WRITES if isinstance(count := read.get(kind), int)),
+        wrote.get("reasoning"),
+        free=used.get("total_cost") == 0,
+    )
 
 
 def kind_of(error: Exception) -> Kind | None:

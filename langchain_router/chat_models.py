@@ -26,7 +26,7 @@ from pydantic import ConfigDict, PrivateAttr, SkipValidation
 from langchain_router._config import configs_of, own_config, scope_of
 from langchain_router._events import AsyncRoutedEvents, EventChunks, EventTransport, routed_events
 from langchain_router._messages import as_chunk, as_prompt_value, read_prompt
-from langchain_router._models import common_profile, look_at
+from langchain_router._models import common_profile, longest_of, look_at
 from langchain_router._output import MessageChunks, finished_message
 from langchain_router._runs import Call
 from langchain_router._structured import (
@@ -71,6 +71,12 @@ class ChatRouter(Steered, BaseChatModel):
             and `stop`.
         max_retries: Most further attempts after the first one.
         cooldown: When a candidate that keeps failing is let rest.
+        budgets: What may be spent: `Budget`s, or `Budgets(..., store=...)` to share them between
+            processes or machines.
+        ledger: Where calls are written down: None for memory, a path for a file that stays, or a
+            `Ledger(...)`. The attribute is always the `Ledger`: `llm.ledger.report()`.
+        shadow: The name of a candidate that always answers, while what would have been chosen is
+            written down.
         streaming: True: `invoke` collects its answer from a stream. False: `stream` gives the
             whole answer as one chunk.
         api_key: Accepted for compatibility and not used: keys belong to the candidates.
@@ -97,6 +103,9 @@ class ChatRouter(Steered, BaseChatModel):
     stop: list[str] | None = None
     max_retries: int | None = None
     cooldown: Annotated[Cooldown, SkipValidation] = Cooldown()
+    budgets: Annotated[Any, SkipValidation] = None
+    ledger: Annotated[Any, SkipValidation] = None
+    shadow: str | None = None
     streaming: bool | None = None
 
     _router: Router = PrivateAttr()
@@ -416,6 +425,7 @@ class ChatRouter(Steered, BaseChatModel):
                 schema=None if schema is None else schema.view,
                 schema_method=None if schema is None else schema.options.get("method"),
                 scope=scope,
+                max_tokens=longest_of(params),
             ),
             force=force,
             tools=tools,

@@ -19,6 +19,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langchain_router._config import scope_of
 from langchain_router._history import history_for
 from langchain_router._messages import read_prompt, stamp
+from langchain_router._models import limited, longest_of
 from langchain_router._structured import Schema
 from langchain_router._tools import BoundTools, choose_tools
 from langchain_router._transport import kind_of, reply_of
@@ -26,7 +27,7 @@ from langchain_router._witness import watched
 from langchain_router.chat_models import ChatRouter
 from shared_core.errors import ConfigurationError, MissingExtraError
 from shared_core.execution.failures import Kind
-from shared_core.types import Answer, Ask, Candidate, Prompt, Reply
+from shared_core.types import Answer, Ask, Candidate, Entry, Prompt, Reply
 
 try:
     from langchain.agents.middleware.types import AgentMiddleware, ModelRequest, ModelResponse
@@ -74,7 +75,7 @@ class ChatRouterMiddleware(AgentMiddleware[Any, Any, Any]):
             NoCandidateError: No candidate may answer.
         """
         llm = self._router_of(request)
-        prompt, router = _view(request), llm._router
+        prompt, router = _view(request, llm), llm._router
         decision = router.decide(prompt)
         transport = _AgentTransport(request, handler, llm)
         return _stamped(router.answer(prompt, decision, transport))
@@ -84,7 +85,7 @@ class ChatRouterMiddleware(AgentMiddleware[Any, Any, Any]):
     ) -> Any:
         """Do the same without blocking."""
         llm = self._router_of(request)
-        prompt, router = _view(request), llm._router
+        prompt, router = _view(request, llm), llm._router
         decision = await router.adecide(prompt)
         transport = _AgentTransport(request, handler, llm)
         return _stamped(await router.aanswer(prompt, decision, transport))
@@ -140,6 +141,9 @@ class _AgentTransport:
     def is_retryable(self, error: Exception) -> bool:
         return kind_of(error) is not None and not any(error is known for known in self.spoken)
 
+    def recorded(self, entry: Entry) -> None:
+        pass
+
     def _request_for(self, ask: Ask) -> ModelRequest[Any]:
         candidate: Candidate = self.llm._router[ask.candidate]
         model: Any = candidate.model
@@ -148,6 +152,8 @@ class _AgentTransport:
             settings.setdefault("stop", self.llm.stop)
         while isinstance(model, RunnableBinding):  # an agent binds tools to a model alone
             model, settings = model.bound, {**model.kwargs, **settings}
+        if (longest := ask.params.get("max_tokens")) is not None:
+            model, settings = limited(model, settings, longest)
         history = history_for(candidate, _conversation(self.request))
         system = history.pop(0) if self.request.system_message else None
         override: Any = {"system_message": system, "messages": history}
@@ -173,7 +179,7 @@ def _conversation(request: ModelRequest[Any]) -> list[BaseMessage]:
     return [*([system] if system else []), *request.messages]
 
 
-def _view(request: ModelRequest[Any]) -> Prompt:
+def _view(request: ModelRequest[Any], llm: ChatRouter) -> Prompt:
     tools, choice = choose_tools(BoundTools(request.tools), request.tool_choice)
     wanted = request.response_format
     method = None
@@ -188,6 +194,7 @@ def _view(request: ModelRequest[Any]) -> Prompt:
         schema=None if wanted is None else _schema_view(wanted),
         schema_method=method,
         scope=scope_of(ensure_config()),
+        max_tokens=longest_of({**llm._defaults(), **request.model_settings}),
     )
 
 

@@ -17,7 +17,7 @@ from llama_index.core.base.llms.types import (
 )
 
 from shared_core.tokens import TOKENS_PER_ATTACHMENT, TOKENS_PER_MESSAGE, estimate_tokens
-from shared_core.types import Modality, Prompt, Scope, Turn, Usage
+from shared_core.types import Modality, Prompt, Scope, Turn, Usage, usage_of_counts
 
 __all__ = [
     "INNER",
@@ -66,6 +66,7 @@ def read_prompt(
     must_call: bool = False,
     schema: Mapping[str, Any] | None = None,
     scope: Scope = _NOBODY,
+    max_tokens: int | None = None,
 ) -> Prompt:
     """Return the plain view of a call that the core decides by."""
     tokens = TOKENS_PER_MESSAGE * len(messages) + sum(estimate_tokens(str(t)) for t in tools)
@@ -100,6 +101,7 @@ def read_prompt(
         in_tool_loop=bool(turns) and turns[-1].role == "tool",
         author=None if answer is None else author_of(answer),
         scope=scope,
+        max_tokens=max_tokens,
     )
 
 
@@ -157,12 +159,31 @@ def usage_of(response: object) -> Usage | None:
         return None
     raw = response.raw
     usage = raw.get("usage") if isinstance(raw, Mapping) else getattr(raw, "usage", None)
-    for report in filter(None, (response.additional_kwargs, usage)):
-        for names in (("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens")):
-            counts = [_get(report, name) for name in names]
-            if all(isinstance(count, int) for count in counts):
-                return Usage(*counts)
+    for report in filter(None, (usage, response.additional_kwargs)):
+        if (found := _usage(report)) is not None:
+            return found
     return None
+
+
+def _usage(report: Any) -> Usage | None:
+    """Return the usage out of OpenAI's report, or out of Anthropic's, which counts the cache apart.
+
+    OpenAI's Responses API has Anthropic's names for the totals, and OpenAI's meaning.
+    """
+    read = _get(report, "prompt_tokens")
+    details = _get(report, "prompt_tokens_details") or _get(report, "input_tokens_details")
+    outputs = _get(report, "completion_tokens_details") or _get(report, "output_tokens_details")
+    thought = _get(outputs, "reasoning_tokens")
+    if read is not None:
+        written = _get(report, "completion_tokens")
+        return usage_of_counts(read, written, _get(details, "cached_tokens"), 0, thought)
+    read, written = _get(report, "input_tokens"), _get(report, "output_tokens")
+    if details is not None:
+        return usage_of_counts(read, written, _get(details, "cached_tokens"), 0, thought)
+    parts = [_get(report, f"cache_{kind}_input_tokens") for kind in ("read", "creation")]
+    cached, stored = (part if isinstance(part, int) else 0 for part in parts)
+    total = read + cached + stored if isinstance(read, int) else read
+    return usage_of_counts(total, written, cached, stored, thought)
 
 
 def _get(report: Any, name: str) -> Any:

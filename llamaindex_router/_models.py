@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llama_index.core.base.llms.types import LLMMetadata, MessageRole
@@ -11,9 +11,17 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import LLM
 
 from shared_core.errors import ConfigurationError
-from shared_core.types import Candidate
+from shared_core.types import Candidate, Listing
 
-__all__ = ["common_metadata", "look_at"]
+__all__ = ["common_metadata", "limited", "longest_of", "look_at"]
+
+LIMITS = ("max_tokens", "max_output_tokens", "max_new_tokens")
+"""What integrations call the limit of an answer's length; the first that a class has is its own."""
+
+_OTHER_LIMITS = ("max_completion_tokens",)
+
+_ADDRESSES = ("api_base", "azure_endpoint", "base_url")
+"""Where integrations keep the address that they call."""
 
 
 def look_at(candidate: Candidate) -> tuple[LLM, dict[str, Any]]:
@@ -36,7 +44,40 @@ def look_at(candidate: Candidate) -> tuple[LLM, dict[str, Any]]:
     stated: dict[str, Any] = {"tool_calling": calls_tools}
     if metadata.context_window > 0 and metadata.context_window != DEFAULT_CONTEXT_WINDOW:
         stated["max_input_tokens"] = metadata.context_window
+    own = next((getattr(model, name) for name in LIMITS if name in type(model).model_fields), None)
+    if isinstance(own, int) and own > 0:
+        stated["max_output_tokens"] = own
+    stated["listing"] = _listing(model, metadata.model_name)
     return model, stated
+
+
+def _listing(model: LLM, name: str) -> Listing | None:
+    """Return how catalogues know the model: its provider by the integration's package."""
+    if not name or name == "unknown":
+        return None
+    package = type(model).__module__.split(".")
+    provider = package[2] if package[:2] == ["llama_index", "llms"] else None
+    addresses = (getattr(model, attribute, None) for attribute in _ADDRESSES)
+    address = next((a for a in addresses if isinstance(a, str) and a), None)
+    return Listing(provider, name, address)
+
+
+def longest_of(kwargs: Mapping[str, Any]) -> int | None:
+    """Return the most output tokens that the arguments of a call ask for."""
+    given = (kwargs.get(name) for name in (*LIMITS, *_OTHER_LIMITS))
+    return next((limit for limit in given if isinstance(limit, int) and limit > 0), None)
+
+
+def limited(model: LLM, kwargs: Mapping[str, Any], tokens: int) -> Mapping[str, Any]:
+    """Return the arguments of a call, so that an answer gets no longer than `tokens`.
+
+    For a model that knows no such limit they stay as they are.
+    """
+    limit = next((name for name in LIMITS if name in type(model).model_fields), None)
+    if limit is None:
+        return kwargs
+    rest = {k: v for k, v in kwargs.items() if k not in (*LIMITS, *_OTHER_LIMITS)}
+    return {**rest, limit: tokens}
 
 
 def common_metadata(candidates: Sequence[Candidate], context_window: int | None) -> LLMMetadata:

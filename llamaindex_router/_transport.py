@@ -7,8 +7,8 @@ for `complete`, `chat_with_tools` and `structured_predict`. So one transport ser
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
-from contextlib import aclosing, closing
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, aclosing, closing, nullcontext
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from llama_index.core.base.llms.types import (
@@ -17,11 +17,16 @@ from llama_index.core.base.llms.types import (
 )
 
 from llamaindex_router._messages import stamp, text_of, usage_of
+from llamaindex_router._models import limited
+from llamaindex_router._usage import Watch
+from llamaindex_router.events import announce_entry
 from shared_core.execution import failures
 from shared_core.execution.failures import Kind
-from shared_core.types import Ask, Candidate, Decision, Prompt, Reply
+from shared_core.types import Ask, Candidate, Decision, Entry, Prompt, Reply
 
 __all__ = ["LLMTransport", "Method", "Request"]
+
+_END: Any = object()
 
 Method = Literal["chat", "complete", "chat_with_tools", "structured_predict"]
 
@@ -57,30 +62,55 @@ class LLMTransport:
     request: Request
     decision: Decision
     candidate: Callable[[str], Candidate]
+    _watched: Watch | None = field(default=None, init=False)
 
     def send(self, ask: Ask) -> Reply:
         """Call the asked candidate."""
-        return _reply(ask, self._call("", ask))
+        watch = self._watch()
+        with _on(watch):
+            native = self._call("", ask)
+        return _reply(ask, native, watch)
 
     async def asend(self, ask: Ask) -> Reply:
         """Call the asked candidate without blocking."""
-        return _reply(ask, await self._call("a", ask))
+        watch = self._watch()
+        with _on(watch):
+            native = await self._call("a", ask)
+        return _reply(ask, native, watch)
 
     def stream(self, ask: Ask) -> Generator[Any, None, None]:
         """Yield the asked candidate's responses as they grow."""
-        with closing(self._call("stream_", ask)) as chunks:
-            for chunk in chunks:
+        self._watched = watch = self._watch()
+        with _on(watch):
+            stream = self._call("stream_", ask)
+        with closing(stream) as chunks:
+            while True:
+                with _on(watch):  # not while the caller has its turn
+                    chunk = next(chunks, _END)
+                if chunk is _END:
+                    return
                 yield self._stamped(chunk, ask)
 
     async def astream(self, ask: Ask) -> AsyncGenerator[Any, None]:
         """Do the same without blocking."""
-        async with aclosing(await self._call("astream_", ask)) as chunks:
-            async for chunk in chunks:
+        self._watched = watch = self._watch()
+        with _on(watch):
+            stream = await self._call("astream_", ask)
+        async with aclosing(stream) as chunks:
+            while True:
+                with _on(watch):
+                    chunk = await anext(chunks, _END)
+                if chunk is _END:
+                    return
                 yield self._stamped(chunk, ask)
 
     def join(self, ask: Ask, chunks: list[Any]) -> Reply:
         """Make one reply out of a stream, of which each response holds all that came before."""
-        return _reply(ask, chunks[-1] if chunks else None)
+        return _reply(ask, chunks[-1] if chunks else None, self._watched)
+
+    def recorded(self, entry: Entry) -> None:
+        """Tell who listens to LlamaIndex's events."""
+        announce_entry(entry)
 
     def split(self, reply: Reply) -> Iterable[Any]:
         """Return a reply that was held back as a stream of one response."""
@@ -109,7 +139,22 @@ class LLMTransport:
     def _call(self, prefix: str, ask: Ask) -> Any:
         candidate = self.candidate(ask.candidate)
         args, kwargs = self.request.arguments(candidate)
+        longest = ask.params.get("max_tokens")
+        if longest is not None and longest != self.request.prompt.max_tokens:
+            kwargs = self._limited(candidate, kwargs, longest)
         return getattr(candidate.model, prefix + self.request.method)(*args, **kwargs)
+
+    def _limited(
+        self, candidate: Candidate, kwargs: Mapping[str, Any], longest: int
+    ) -> Mapping[str, Any]:
+        if self.request.method != "structured_predict":
+            return limited(candidate.model, kwargs, longest)
+        inner = limited(candidate.model, kwargs.get("llm_kwargs") or {}, longest)
+        return {**kwargs, "llm_kwargs": dict(inner)}
+
+    def _watch(self) -> Watch | None:
+        """Structured output alone does not carry its usage."""
+        return Watch() if self.request.method == "structured_predict" else None
 
     def _stamped(self, chunk: Any, ask: Ask) -> Any:
         decision = self.decision
@@ -125,8 +170,11 @@ class LLMTransport:
         return stamp(chunk, so_far)
 
 
-def _reply(ask: Ask, native: Any) -> Reply:
+def _on(watch: Watch | None) -> AbstractContextManager[None]:
+    return nullcontext() if watch is None else watch.on()
+
+
+def _reply(ask: Ask, native: Any, watch: Watch | None) -> Reply:
     parsed = None if isinstance(native, (ChatResponse, CompletionResponse)) else native
-    return Reply(
-        ask.candidate, native=native, text=text_of(native), parsed=parsed, usage=usage_of(native)
-    )
+    usage = usage_of(native) if watch is None else watch.usage
+    return Reply(ask.candidate, native=native, text=text_of(native), parsed=parsed, usage=usage)

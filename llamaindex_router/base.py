@@ -29,7 +29,7 @@ from pydantic import BaseModel, Field, PrivateAttr, SkipValidation
 
 from llamaindex_router._history import history_for
 from llamaindex_router._messages import author_of, read_prompt, stamp
-from llamaindex_router._models import common_metadata, look_at
+from llamaindex_router._models import common_metadata, longest_of, look_at
 from llamaindex_router._transport import LLMTransport, Request
 from llamaindex_router.events import announce
 from shared_core.arguments import check_arguments
@@ -64,6 +64,12 @@ class RouterLLM(Steered, FunctionCallingLLM):
         temperature: Default for the candidates' calls; so is `max_tokens`.
         max_retries: Most further attempts after the first one.
         cooldown: When a candidate that keeps failing is let rest.
+        budgets: What may be spent: `Budget`s, or `Budgets(..., store=...)` to share them between
+            processes or machines.
+        ledger: Where calls are written down: None for memory, a path for a file that stays, or a
+            `Ledger(...)`. The attribute is always the `Ledger`: `llm.ledger.report()`.
+        shadow: The name of a candidate that always answers, while what would have been chosen is
+            written down.
         context_window: What `metadata` states instead of the candidates' smallest window, in
             tokens: indexes and chat engines cut their texts by it.
         api_key: Accepted for compatibility and not used: keys belong to the candidates.
@@ -87,6 +93,9 @@ class RouterLLM(Steered, FunctionCallingLLM):
         default=FallbackPredictor(), exclude=True
     )
     cooldown: Annotated[Cooldown, SkipValidation] = Field(default=Cooldown(), exclude=True)
+    budgets: Annotated[Any, SkipValidation] = Field(default=None, exclude=True)
+    ledger: Annotated[Any, SkipValidation] = Field(default=None, exclude=True)
+    shadow: str | None = None
     temperature: float | None = None
     max_tokens: int | None = None
     max_retries: int | None = None
@@ -370,12 +379,13 @@ class RouterLLM(Steered, FunctionCallingLLM):
     def _chat_request(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> Request:
         force, scope, params = self._params(kwargs)
         asked = list(messages)  # a stream begins later, and the caller may write on by then
-        view = read_prompt(asked, scope=scope)
+        view = read_prompt(asked, scope=scope, max_tokens=longest_of(params))
         return Request("chat", view, lambda who: ((history_for(who, asked),), params), force)
 
     def _completion_request(self, prompt: str, formatted: bool, kwargs: dict[str, Any]) -> Request:
         force, scope, params = self._params(kwargs)
-        view = read_prompt([ChatMessage(content=prompt)], scope=scope)
+        asked = [ChatMessage(content=prompt)]
+        view = read_prompt(asked, scope=scope, max_tokens=longest_of(params))
         return Request("complete", view, lambda _: ((prompt, formatted), params), force)
 
     def _tools_request(
@@ -400,7 +410,8 @@ class RouterLLM(Steered, FunctionCallingLLM):
             return (list(tools),), {**params, **copies}
 
         messages = [*history, asked] if asked else history
-        view = read_prompt(messages, views, must_call=must_call, scope=scope)
+        longest = longest_of(params)
+        view = read_prompt(messages, views, must_call=must_call, scope=scope, max_tokens=longest)
         return Request("chat_with_tools", view, arguments, force)
 
     def _schema_request(
@@ -426,7 +437,8 @@ class RouterLLM(Steered, FunctionCallingLLM):
                 return (output_cls, ChatPromptTemplate(sent)), options
             return (output_cls, prompt.model_copy()), {**options, **prompt_args}
 
-        view = read_prompt(messages, schema=output_cls.model_json_schema(), scope=scope)
+        schema, longest = output_cls.model_json_schema(), longest_of(params)
+        view = read_prompt(messages, schema=schema, scope=scope, max_tokens=longest)
         return Request("structured_predict", view, arguments, force)
 
     def _params(self, kwargs: Mapping[str, Any]) -> tuple[str | None, Scope, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The event that tells of each decision, for whoever listens to LlamaIndex's dispatcher."""
+"""The events that tell of each decision and each call, for who listens to LlamaIndex."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.base import BaseEvent
 from llama_index_instrumentation.event_handlers import NullEventHandler
 
-from shared_core.types import Decision
+from llamaindex_router._usage import UsageHandler
+from shared_core.types import Decision, Entry
 
-__all__ = ["RouterDecisionEvent", "announce"]
+__all__ = ["RouterDecisionEvent", "RouterEntryEvent", "announce", "announce_entry"]
 
 _dispatcher = get_dispatcher(__name__)
+_OURS = (NullEventHandler, UsageHandler)
+"""Handlers that no event needs to be made for: LlamaIndex's root has one that does nothing."""
 
 
 class RouterDecisionEvent(BaseEvent):
@@ -43,6 +46,50 @@ class RouterDecisionEvent(BaseEvent):
         return "RouterDecisionEvent"
 
 
+class RouterEntryEvent(BaseEvent):
+    """A routed call has ended, well or not, and was written down.
+
+    Attributes:
+        decision_id: The same as in the record of the answer.
+        candidate: Who answered.
+        outcome: "answered", "failed" or "cancelled".
+        attempts: Every attempt: candidate, outcome, seconds, tokens, USD, Wh, as plain data.
+        cost_usd: USD of all attempts together; None is unknown.
+        energy_wh: Wh of all attempts together; None is unknown.
+        seconds: It took.
+    """
+
+    decision_id: str
+    candidate: str
+    outcome: str
+    attempts: list[dict[str, Any]]
+    cost_usd: float | None
+    energy_wh: float | None
+    seconds: float
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name under which LlamaIndex knows the event."""
+        return "RouterEntryEvent"
+
+
+def announce_entry(entry: Entry) -> None:
+    """Tell the dispatcher of a call that has ended, if anybody listens."""
+    if not _anybody_listens():
+        return
+    _dispatcher.event(
+        RouterEntryEvent(
+            decision_id=entry.decision_id,
+            candidate=entry.candidate,
+            outcome=entry.outcome,
+            attempts=[asdict(attempt) for attempt in entry.attempts],
+            cost_usd=entry.cost_usd,
+            energy_wh=entry.energy_wh,
+            seconds=entry.seconds,
+        )
+    )
+
+
 def announce(decision: Decision) -> None:
     """Tell the dispatcher, if anybody listens."""
     if not _anybody_listens():
@@ -63,7 +110,7 @@ def announce(decision: Decision) -> None:
 def _anybody_listens() -> bool:
     dispatcher: Any = _dispatcher
     while dispatcher is not None:
-        if any(type(handler) is not NullEventHandler for handler in dispatcher.event_handlers):
-            return True  # LlamaIndex's root always has one of those, which does nothing
+        if any(type(handler) not in _OURS for handler in dispatcher.event_handlers):
+            return True
         dispatcher = dispatcher.parent if dispatcher.propagate else None
     return False

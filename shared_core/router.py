@@ -73,7 +73,7 @@ class Router:
         health: How the candidates have been doing; shared by the copies of a router.
         books: Of money and energy: prices, budgets, ledger; shared by the copies of a router. None:
             of these candidates, without budgets, with a ledger in memory.
-        shadow: The candidate that always answers, while what would have been chosen is written down.
+        shadow: The candidate that always answers, while what would have been chosen is noted.
         new_id: Makes the id of a decision.
         threshold: What the policy's promise comes to, with what the predictor knows of the traffic.
     """
@@ -218,7 +218,7 @@ class Router:
         Raises:
             Exception: What the strategy raises when no candidate answers.
         """
-        with self._account(prompt, decision) as account:
+        with self._account(prompt, decision, transport) as account:
             run = Run(self.strategy.steps(prompt, decision), decision)
             drivers.answer(run, self._guarded(prompt, transport, account))
             account.reply = run.result
@@ -226,7 +226,7 @@ class Router:
 
     async def aanswer(self, prompt: Prompt, decision: Decision, transport: Transport) -> Answer:
         """Do the same on the event loop."""
-        async with self._account(prompt, decision) as account:
+        async with self._account(prompt, decision, transport) as account:
             run = Run(self.strategy.steps(prompt, decision), decision)
             await drivers.aanswer(run, self._guarded(prompt, transport, account))
             account.reply = run.result
@@ -236,7 +236,7 @@ class Router:
         self, prompt: Prompt, decision: Decision, transport: Transport
     ) -> Generator[Any | Answer, None, None]:
         """Have the decision carried out; yield the answer's chunks, and last the `Answer`."""
-        with self._account(prompt, decision) as account:
+        with self._account(prompt, decision, transport) as account:
             run = Run(self.strategy.steps(prompt, decision), decision)
             yield from drivers.stream(run, self._guarded(prompt, transport, account))
             account.reply = run.result
@@ -246,7 +246,7 @@ class Router:
         self, prompt: Prompt, decision: Decision, transport: Transport
     ) -> AsyncGenerator[Any | Answer, None]:
         """Do the same on the event loop."""
-        async with self._account(prompt, decision) as account:
+        async with self._account(prompt, decision, transport) as account:
             run = Run(self.strategy.steps(prompt, decision), decision)
             chunks = drivers.astream(run, self._guarded(prompt, transport, account))
             async with aclosing(chunks):
@@ -350,8 +350,9 @@ class Router:
                 return [contender, *order], f"{prompt.author} called the tool and reads its result"
         return order, reason
 
-    def _account(self, prompt: Prompt, decision: Decision) -> Account:
-        return self.books.account(prompt, decision, self.policy.usd_per_kwh)
+    def _account(self, prompt: Prompt, decision: Decision, transport: Transport) -> Account:
+        rate = self.policy.usd_per_kwh
+        return self.books.account(prompt, decision, rate, transport.recorded)
 
     def _guarded(self, prompt: Prompt, transport: Transport, account: Account) -> Transport:
         deadline = Deadline(time_limit(self._constraints(prompt)))

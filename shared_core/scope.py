@@ -1,7 +1,7 @@
 """Who is calling: set around any code that calls a router, in whatever framework.
 
-In: a thread, a user, a tenant, a run and its step, a pin, constraints. Out: the `Scope` of the calls in the block,
-which travels with tasks and with the threads that copy their context.
+In: a thread, a user, a tenant, a run and its step, a pin, constraints. Out: the `Scope` of the
+calls in the block, which travels with tasks and with the threads that copy their context.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from shared_core.accounting.budgets import BudgetState, amounts
 from shared_core.accounting.expected import repeated_tokens
 from shared_core.accounting.record import Facts, make_entry
 from shared_core.accounting.stores import NOTHING, Amounts, Standing
+from shared_core.accounting.telemetry import trace
 from shared_core.errors import BudgetExceededError
 from shared_core.types import (
     Ask,
@@ -86,9 +87,11 @@ class Account:
         prompt: Prompt,
         decision: Decision,
         usd_per_kwh: float,
+        told: Callable[[Entry], None],
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """Begin with nothing held and nothing spent."""
+        self._told = told
         self.entry: Entry | None = None
         self.reply: Reply | None = None
         self._books, self._prompt, self._decision = books, prompt, decision
@@ -100,9 +103,7 @@ class Account:
         budgets = books.budgets
         self._accounts = budgets.accounts(prompt.scope) if budgets else ()
         self._most = books.most(prompt, usd_per_kwh)
-        self._bounded = any(
-            budget.hard and not budget.calls_alone for budget in budgets.budgets
-        )
+        self._bounded = any(budget.hard and not budget.calls_alone for budget in budgets.budgets)
         self._spent = self._held = NOTHING
 
     # --- around the call ---
@@ -119,6 +120,7 @@ class Account:
     ) -> None:
         """Write the call down, however it ended."""
         self._write(error)
+        self._tell()
 
     async def __aenter__(self) -> Self:
         """Begin."""
@@ -135,6 +137,7 @@ class Account:
             await asyncio.shield(asyncio.to_thread(self._write, error))
         else:
             self._write(error)
+        self._tell()
 
     # --- around each attempt ---
 
@@ -311,16 +314,14 @@ class Account:
         )
 
     def _by_text(self, hold: Hold, text: str) -> Amounts:
-        """Return the most that an answer of this text can have taken: a token has a byte or more."""
+        """Return the most that an answer of this text can have taken: a token has a byte."""
         if self._most is None:
             return hold.most
         size = len(text.encode("utf-8", "surrogatepass")) + _TOKENS_AROUND
         shorter = self._most.amounts(hold.ask.candidate, size)
         return Amounts(*map(min, shorter, hold.most))
 
-    def _learn(
-        self, name: str, usage: Usage, seconds: float, measured: Energy | None
-    ) -> None:
+    def _learn(self, name: str, usage: Usage, seconds: float, measured: Energy | None) -> None:
         estimates = self._decision.estimates
         predicted = next((e.predicted_tokens for e in estimates if e.candidate == name), None)
         repeated = repeated_tokens(self._prompt) if self._prompt.author == name else 0
@@ -347,3 +348,7 @@ class Account:
         self.entry = make_entry(facts, self._books, self._usd_per_kwh)
         self._books.ledger.add(self.entry)
 
+    def _tell(self) -> None:
+        if self.entry is not None:
+            trace(self.entry)
+            self._told(self.entry)

@@ -19,7 +19,7 @@ from shared_core.accounting.experience import Experience
 from shared_core.accounting.ledger import Ledger
 from shared_core.accounting.meters import Meter, Shares
 from shared_core.accounting.terms import Terms, terms_of
-from shared_core.types import Candidate, Decision, Estimate, Prompt
+from shared_core.types import Candidate, Decision, Entry, Estimate, Prompt
 
 __all__ = ["Books"]
 
@@ -104,9 +104,15 @@ class Books:
         """
         return self.budgets.states(prompt.scope) if self.budgets else ()
 
-    def account(self, prompt: Prompt, decision: Decision, usd_per_kwh: float) -> Account:
-        """Begin the bookkeeping of one call."""
-        return Account(self, prompt, decision, usd_per_kwh)
+    def account(
+        self,
+        prompt: Prompt,
+        decision: Decision,
+        usd_per_kwh: float,
+        told: Callable[[Entry], None],
+    ) -> Account:
+        """Begin the bookkeeping of one call; `told` is handed its entry when it has ended."""
+        return Account(self, prompt, decision, usd_per_kwh, told)
 
 
 def _with_worst(estimates: Sequence[Estimate]) -> Callable[[Estimate], Estimate]:

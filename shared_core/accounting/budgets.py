@@ -148,9 +148,7 @@ def _zone(name: str) -> tzinfo:
         raise ConfigurationError(f"budget: no time zone is named {name!r}") from error
 
 
-def amounts(
-    usd: float | None, wh: float | None, tokens: int | None, calls: int = 1
-) -> Amounts:
+def amounts(usd: float | None, wh: float | None, tokens: int | None, calls: int = 1) -> Amounts:
     """Return amounts in whole units, rounded up; what is unknown counts as nothing."""
     return Amounts(
         math.ceil((usd or 0.0) * _NANO - 1e-6),

@@ -16,6 +16,7 @@ from shared_core.types import Candidate, Energy, Estimate, Prompt, Usage
 
 __all__ = ["energy_of", "expected", "rates_of", "repeated_tokens"]
 
+
 def expected(
     estimate: Estimate,
     candidate: Candidate,

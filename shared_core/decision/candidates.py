@@ -26,7 +26,8 @@ def prepare_candidates(
     Args:
         given: `Candidate`s, or a mapping of names to models; weakest first.
         look_at: Returns a candidate's model and what it says of itself, under the keys of a
-            LangChain model profile; the skin's knowledge.
+            LangChain model profile, and under `listing` how catalogues know it; the skin's
+            knowledge.
 
     Raises:
         ConfigurationError: No candidate, two of one name, or something that is no candidate.
@@ -73,12 +74,14 @@ def _complete(
     candidate: Candidate, place: float, model: Any, stated: Mapping[str, Any]
 ) -> Candidate:
     capabilities = {**stated, **candidate.capabilities}
+    listing = capabilities.pop("listing", None)
     window = candidate.context_window or capabilities.get("max_input_tokens")
     return replace(
         candidate,
         model=model,
         strength=place if candidate.strength is None else candidate.strength,
         context_window=window,
+        listing=candidate.listing or listing,
         capabilities={
             key: value for key, value in capabilities.items() if key != "max_input_tokens"
         },

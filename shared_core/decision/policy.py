@@ -56,8 +56,8 @@ class Policy:
         stay_in_tool_loop: Have a tool's result read by the candidate that called the tool, where it
             is allowed: another one would miss its thoughts and its provider's prompt cache.
         subject_to: Constraints that always hold, by hand: see `Constraint`.
-        usd_per_kwh: What a kWh is worth, in USD: weighs energy in the objective, and is what a local
-            candidate without a price costs.
+        usd_per_kwh: What a kWh is worth, in USD: weighs energy in the objective, and is what a
+            local candidate without a price costs.
         usd_per_second: What a second of waiting is worth, in USD.
 
     Raises:

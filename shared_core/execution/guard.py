@@ -1,7 +1,7 @@
 """What stands between a strategy's ask and the candidate: budgets, its rest, the call's deadline.
 
-In: a skin's transport. Out: the same transport, which waits where a server asked for it, has what an
-attempt can cost reserved before and charged after, is cut off at the deadline, and tells the
+In: a skin's transport. Out: the same transport, which waits where a server asked for it, has what
+an attempt can cost reserved before and charged after, is cut off at the deadline, and tells the
 router's `Health` how every attempt ended.
 """
 
@@ -23,7 +23,7 @@ from shared_core.execution.deadline import Deadline
 from shared_core.execution.failures import Kind, is_billed, retry_after
 from shared_core.execution.health import Health
 from shared_core.execution.run import Transport
-from shared_core.types import Ask, Outcome, Reply
+from shared_core.types import Ask, Entry, Outcome, Reply
 
 __all__ = ["Bookkeeper", "Guard"]
 
@@ -185,6 +185,10 @@ class Guard:
             return True
         return self.transport.is_retryable(error)
 
+    def recorded(self, entry: Entry) -> None:
+        """Tell the transport."""
+        self.transport.recorded(entry)
+
     def _waits(self, ask: Ask) -> Iterator[float]:
         """Yield the seconds to wait before asking, until the candidate may be asked."""
         patience = self.health.cooldown.patience
@@ -199,7 +203,7 @@ class Guard:
             patience, left = patience - seconds, self.deadline.left()
 
     def _remains(self, ask: Ask, seen: list[Any], error: BaseException) -> dict[str, Any]:
-        """Return what is left of a stream that has broken off: its text, and whether it is billed."""
+        """Return what is left of a stream that broke off: its text, and whether it is billed."""
         shown = self.transport.join(ask, seen).text if seen else ""
         return {"billed": bool(seen) or is_billed(error), "shown": shown}
 

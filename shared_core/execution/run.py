@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from shared_core.errors import RouterError
 from shared_core.execution.failures import Kind, is_signal
-from shared_core.types import Ask, Decision, Reply, Steps
+from shared_core.types import Ask, Decision, Entry, Reply, Steps
 
 __all__ = ["Run", "Shown", "Transport"]
 
@@ -59,6 +59,10 @@ class Transport(Protocol):
 
         Not after the caller has seen a part of the answer already, whatever the error.
         """
+        ...
+
+    def recorded(self, entry: Entry) -> None:
+        """Take note of what was written down of the call, which has ended, well or not."""
         ...
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared_core.execution.failures import Kind
-from shared_core.types import Ask, Candidate, Estimate, Prompt, Reply, Turn
+from shared_core.types import Ask, Candidate, Entry, Estimate, Prompt, Reply, Turn
 
 
 def prompt(text: str = "Hello", **view: Any) -> Prompt:
@@ -68,6 +68,10 @@ class FakeTransport:
     retryable: Callable[[Exception], bool] = lambda error: isinstance(error, ConnectionError)
     asked: list[Ask] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+
+    def recorded(self, entry: Entry) -> None:
+        self.entries.append(entry)
 
     def send(self, ask: Ask) -> Reply:
         return self.join(ask, list(self.stream(ask)))
