@@ -7,6 +7,7 @@ RouterError
 │   ├── ArtefactError         what was learned cannot be read: missing, corrupt, another format
 │   └── TableError            a table of outcomes cannot be used; names file, row and column
 ├── UnknownCandidateError     a call names a candidate that does not exist
+├── UnknownDecisionError      a score is given to a call that the ledger does not hold
 ├── NoCandidateError          no candidate may answer this prompt; carries every refusal
 │   └── BudgetExceededError   … because a budget has no room; says what is left and when it resets
 ├── AllCandidatesFailedError  every candidate that was tried failed; carries every error
@@ -42,6 +43,7 @@ __all__ = [
     "RouterError",
     "StorageError",
     "UnknownCandidateError",
+    "UnknownDecisionError",
 ]
 
 
@@ -78,6 +80,15 @@ class UnknownCandidateError(RouterError):
         super().__init__(f"no candidate is named {name!r}; there are: {', '.join(known)}")
         self.name = name
         self.known = tuple(known)
+
+
+class UnknownDecisionError(RouterError):
+    """A score is given to a call that the ledger does not hold."""
+
+    def __init__(self, decision_id: object, kept: str) -> None:
+        """Name the decision, and say what is kept."""
+        super().__init__(f"no call with the decision {decision_id!r} is in the ledger; {kept}")
+        self.decision_id = decision_id
 
 
 class NoCandidateError(RouterError):

@@ -1,0 +1,388 @@
+"""The tables of the ledger, in SQLite: opened, written and read.
+
+In: the path of a file, or none for one in memory; entries. Out: rows, and entries as plain JSON.
+Nothing is kept as JSON or pickled: every figure has its column, so that any tool reads the file.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from shared_core.errors import StorageError
+from shared_core.types import Alternative, Attempt, Energy, Entry, Usage
+
+__all__ = ["connect", "connect_readonly", "faults", "insert", "page", "prune"]
+
+APPLICATION: Final = 0x724C4C4D  # "rLLM": tells the file from other programs' databases
+VERSION: Final = 1
+
+_TABLES: Final = f"""
+CREATE TABLE entries (
+    id INTEGER PRIMARY KEY, decision_id TEXT NOT NULL, candidate TEXT NOT NULL,
+    chosen TEXT NOT NULL, outcome TEXT NOT NULL, shadow INTEGER NOT NULL,
+    calibrated INTEGER NOT NULL, delta REAL NOT NULL, reason TEXT NOT NULL,
+    thread TEXT, user TEXT, tenant TEXT, run TEXT, step TEXT, pin TEXT,
+    started_at REAL NOT NULL, seconds REAL NOT NULL, overhead_s REAL NOT NULL,
+    cost_usd REAL, cost_usd_high REAL, lost_cache_usd REAL NOT NULL,
+    wh_low REAL, wh REAL, wh_high REAL, energy_method TEXT,
+    prompt_hash TEXT NOT NULL, prompt_text TEXT, answer_text TEXT
+);
+CREATE INDEX entries_by_decision ON entries (decision_id);
+CREATE TABLE attempts (
+    entry INTEGER NOT NULL, place INTEGER NOT NULL, candidate TEXT NOT NULL,
+    outcome TEXT NOT NULL, error TEXT, seconds REAL NOT NULL,
+    input_tokens INTEGER, output_tokens INTEGER, cached_tokens INTEGER,
+    cache_write_tokens INTEGER, reasoning_tokens INTEGER, free INTEGER,
+    cost_usd REAL, cost_usd_high REAL, wh_low REAL, wh REAL, wh_high REAL, energy_method TEXT,
+    PRIMARY KEY (entry, place)
+) WITHOUT ROWID;
+CREATE TABLE alternatives (
+    entry INTEGER NOT NULL, place INTEGER NOT NULL, candidate TEXT NOT NULL,
+    quality REAL NOT NULL, local INTEGER NOT NULL,
+    cost_usd REAL, wh_low REAL, wh REAL, wh_high REAL, energy_method TEXT,
+    PRIMARY KEY (entry, place)
+) WITHOUT ROWID;
+CREATE TABLE feedback (
+    entry INTEGER PRIMARY KEY, score REAL NOT NULL, comment TEXT, given_at REAL NOT NULL
+);
+PRAGMA application_id = {APPLICATION};
+PRAGMA user_version = {VERSION};
+"""
+
+_ENTRY: Final = (
+    "INSERT INTO entries VALUES "
+    "(NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_ATTEMPT: Final = (
+    "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_ALTERNATIVE: Final = "INSERT INTO alternatives VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+_NOTHING: Final = (None, None, None, None)  # unknown energy
+_UNCOUNTED: Final = (None, None, None, None, None, None)  # unknown usage
+
+faults: Final = (sqlite3.Error, OSError)
+"""What opening, writing and reading raise where the place is at fault."""
+
+
+def connect(path: Path | None, wait_s: float) -> sqlite3.Connection:
+    """Open a ledger, made where there is none.
+
+    The write-ahead log lets others read while one writes. With synchronous=NORMAL a transaction has
+    been handed to the operating system when it ends: it survives the process, kill -9 included;
+    only a crash of the machine can lose the last ones, and leaves the file sound.
+
+    Args:
+        path: None for one in memory.
+        wait_s: For how long to wait for others that write.
+
+    Raises:
+        StorageError: It cannot be opened, or is not a ledger that this version can write.
+    """
+    if path is None:
+        connection = _opened(":memory:", wait_s)
+        connection.executescript(_TABLES)
+        return connection
+    try:
+        connection = _opened(str(path), wait_s)
+        try:
+            _prepare(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    except faults as error:
+        raise StorageError(f"the ledger {str(path)!r}", _fault(error, path)) from error
+    return connection
+
+
+def connect_readonly(path: Path, wait_s: float = 5.0) -> sqlite3.Connection:
+    """Open a ledger that is there, for reading.
+
+    Raises:
+        StorageError: It is not there, cannot be read, or is no ledger.
+    """
+    place = f"the ledger {str(path)!r}"
+    if not path.is_file():
+        raise StorageError(place, "it is a folder" if path.is_dir() else "it does not exist")
+    try:
+        connection = _opened(f"{path.absolute().as_uri()}?mode=ro", wait_s)
+        try:
+            if not _is_ours(connection, path):
+                raise StorageError(place, "it holds no tables: it is no ledger")
+        except BaseException:
+            connection.close()
+            raise
+    except faults as error:
+        raise StorageError(place, _fault(error, path)) from error
+    return connection
+
+
+def _opened(name: str, wait_s: float) -> sqlite3.Connection:
+    return sqlite3.connect(
+        name,
+        timeout=wait_s,
+        isolation_level=None,  # transactions begin where we say so
+        check_same_thread=False,  # the ledger has a lock
+        uri=name.startswith("file:"),
+    )
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    if not _is_ours(connection, path):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if not _is_ours(connection, path):  # nobody was faster
+                for statement in filter(str.strip, _TABLES.split(";")):
+                    connection.execute(statement)
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+    if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def _is_ours(connection: sqlite3.Connection, path: Path) -> bool:
+    """Return whether it is a ledger; False for an empty file, an error for all others."""
+    ((application,),) = connection.execute("PRAGMA application_id")
+    ((version,),) = connection.execute("PRAGMA user_version")
+    ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_master")
+    if not (application or version or tables):
+        return False
+    place = f"the ledger {str(path)!r}"
+    if application != APPLICATION:
+        raise StorageError(place, "it is another program's database")
+    if version > VERSION:
+        fault = f"a newer version of this package wrote it (format {version}, known: {VERSION})"
+        raise StorageError(place, f"{fault}: upgrade router-llm-plugin")
+    return True
+
+
+def _fault(error: Exception, path: Path) -> str:
+    """Say what is wrong; SQLite's own words do not tell a missing folder from a read-only one."""
+    folder = path.parent
+    if path.is_dir():
+        return "it is a folder"
+    if not folder.is_dir():
+        return f"its folder {str(folder)!r} does not exist"
+    return str(error)
+
+
+def insert(
+    connection: sqlite3.Connection,
+    entries: Sequence[Entry],
+    keep_text: bool,
+    clean: Callable[[tuple[Any, ...]], tuple[Any, ...]] = tuple,
+) -> int:
+    """Write entries, all or none, and return the number of the last one.
+
+    Args:
+        connection: To write to.
+        entries: One at least.
+        keep_text: Texts too.
+        clean: Makes of a row one that SQLite takes.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for entry in entries:
+            row = connection.execute(_ENTRY, clean(_entry_row(entry, keep_text))).lastrowid or 0
+            attempts = enumerate(entry.attempts)
+            connection.executemany(
+                _ATTEMPT, [clean(_attempt_row(row, at, attempt)) for at, attempt in attempts]
+            )
+            others = enumerate(entry.alternatives)
+            connection.executemany(
+                _ALTERNATIVE, [clean(_alternative_row(row, at, other)) for at, other in others]
+            )
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+    return row
+
+
+def prune(connection: sqlite3.Connection, last: int) -> None:
+    """Delete all entries up to this number."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        connection.execute("DELETE FROM entries WHERE id <= ?", (last,))
+        for table in ("attempts", "alternatives", "feedback"):
+            connection.execute(f"DELETE FROM {table} WHERE entry <= ?", (last,))  # noqa: S608
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def _entry_row(entry: Entry, keep_text: bool) -> tuple[Any, ...]:
+    scope = entry.scope
+    return (
+        entry.decision_id,
+        entry.candidate,
+        entry.chosen or entry.candidate,
+        entry.outcome,
+        entry.shadow,
+        entry.calibrated,
+        entry.delta,
+        entry.reason,
+        scope.thread,
+        scope.user,
+        scope.tenant,
+        scope.run,
+        scope.step,
+        scope.pin,
+        entry.started_at,
+        entry.seconds,
+        entry.overhead_s,
+        entry.cost_usd,
+        _at_most(entry),
+        entry.lost_cache_usd,
+        *_energy_cells(entry.energy),
+        entry.prompt_hash,
+        entry.prompt_text if keep_text else None,
+        entry.answer_text if keep_text else None,
+    )
+
+
+def _at_most(entry: Entry) -> float | None:
+    """Return USD at most: where an attempt's cost is unknown, its upper end counts."""
+    total = 0.0
+    for attempt in entry.attempts:
+        most = attempt.cost_usd_high if attempt.cost_usd is None else attempt.cost_usd
+        if most is None:
+            return None
+        total += most
+    return total
+
+
+def _attempt_row(entry: int, place: int, attempt: Attempt) -> tuple[Any, ...]:
+    return (
+        entry,
+        place,
+        attempt.candidate,
+        attempt.outcome,
+        attempt.error,
+        attempt.seconds,
+        *_usage_cells(attempt.usage),
+        attempt.cost_usd,
+        attempt.cost_usd_high,
+        *_energy_cells(attempt.energy),
+    )
+
+
+def _usage_cells(usage: Usage | None) -> tuple[Any, ...]:
+    if usage is None:
+        return _UNCOUNTED
+    return (
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cached_tokens,
+        usage.cache_write_tokens,
+        usage.reasoning_tokens,
+        usage.free,
+    )
+
+
+def _energy_cells(energy: Energy | None) -> tuple[Any, ...]:
+    return _NOTHING if energy is None else (energy.low, energy.mid, energy.high, energy.method)
+
+
+def _alternative_row(entry: int, place: int, other: Alternative) -> tuple[Any, ...]:
+    return (
+        entry,
+        place,
+        other.candidate,
+        other.quality,
+        other.local,
+        other.cost_usd,
+        *_energy_cells(other.energy),
+    )
+
+
+def page(
+    connection: sqlite3.Connection,
+    after: int,
+    rows: int,
+    since: float | None,
+    until: float | None,
+) -> list[tuple[int, dict[str, Any]]]:
+    """Return the next entries with their numbers, oldest first, as plain JSON.
+
+    Args:
+        connection: To read from.
+        after: The number of the last one that was read, 0 at first.
+        rows: How many at most.
+        since: Unix time, seconds: those that began then or later.
+        until: Unix time, seconds: those that began before.
+    """
+    found = {
+        row["id"]: row
+        for row in _rows(
+            connection,
+            "SELECT entries.*, score, comment FROM entries "
+            "LEFT JOIN feedback ON feedback.entry = entries.id WHERE id > ? "
+            "AND started_at >= ifnull(?, started_at) AND (? IS NULL OR started_at < ?) "
+            "ORDER BY id LIMIT ?",
+            (after, since, until, until, rows),
+        )
+    }
+    if not found:
+        return []
+    ends = (min(found), max(found))
+    parts: dict[int, dict[str, list[dict[str, Any]]]] = {
+        number: {"attempts": [], "alternatives": []} for number in found
+    }
+    for table in ("attempts", "alternatives"):
+        asked = f"SELECT * FROM {table} WHERE entry BETWEEN ? AND ? ORDER BY entry, place"  # noqa: S608
+        for row in _rows(connection, asked, ends):
+            if row["entry"] in parts:
+                parts[row["entry"]][table].append(row)
+    return [(number, _as_json(row, **parts[number])) for number, row in found.items()]
+
+
+def _rows(
+    connection: sqlite3.Connection, asked: str, values: Sequence[Any]
+) -> Iterator[dict[str, Any]]:
+    found = connection.execute(asked, values)
+    names = [column[0] for column in found.description]
+    for row in found:
+        yield dict(zip(names, row, strict=True))
+
+
+def _as_json(
+    row: dict[str, Any], attempts: list[dict[str, Any]], alternatives: list[dict[str, Any]]
+) -> dict[str, Any]:
+    del row["id"]
+    score, comment = row.pop("score"), row.pop("comment")
+    row |= {"shadow": bool(row["shadow"]), "calibrated": bool(row["calibrated"])}
+    return {
+        **_with_energy(row),
+        "feedback": None if score is None else {"score": score, "comment": comment},
+        "attempts": [_with_usage(_with_energy(_bare(attempt))) for attempt in attempts],
+        "alternatives": [
+            {**_with_energy(_bare(other)), "local": bool(other["local"])} for other in alternatives
+        ],
+    }
+
+
+def _bare(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in ("entry", "place")}
+
+
+def _with_energy(row: dict[str, Any]) -> dict[str, Any]:
+    """Put the columns of energy together, in Wh."""
+    low, mid, high = (row.pop(name) for name in ("wh_low", "wh", "wh_high"))
+    method = row.pop("energy_method")
+    known = None if mid is None else {"low": low, "mid": mid, "high": high, "method": method}
+    return {**row, "energy_wh": known}
+
+
+def _with_usage(row: dict[str, Any]) -> dict[str, Any]:
+    parts = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens")
+    usage = {name: row.pop(name) for name in (*parts, "reasoning_tokens", "free")}
+    known = None if usage["input_tokens"] is None else {**usage, "free": bool(usage["free"])}
+    return {**row, "usage": known}
