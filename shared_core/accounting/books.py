@@ -17,7 +17,8 @@ from shared_core.accounting.budgets import Budgets, BudgetState
 from shared_core.accounting.expected import expected, repeated_tokens
 from shared_core.accounting.experience import Experience
 from shared_core.accounting.ledger import Ledger
-from shared_core.accounting.meters import Meter, Shares
+from shared_core.accounting.meters import Meter
+from shared_core.accounting.shares import Shares
 from shared_core.accounting.terms import Terms, terms_of
 from shared_core.types import Candidate, Decision, Entry, Estimate, Prompt
 

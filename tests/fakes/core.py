@@ -111,3 +111,40 @@ class FakeTransport:
 
     def is_retryable(self, error: Exception) -> bool:
         return self.retryable(error)
+
+
+class NoAccount:
+    """Keeps account of nothing; see `shared_core.execution.guard.Bookkeeper`."""
+
+    def open(self, ask: Ask) -> Any:
+        return Hold(ask)
+
+    async def aopen(self, ask: Ask) -> Any:
+        return Hold(ask)
+
+    def close(self, hold: Any, reply: Reply) -> None:
+        pass
+
+    async def aclose(self, hold: Any, reply: Reply) -> None:
+        pass
+
+    def fail(self, hold: Any, error: BaseException, *, billed: bool, shown: str = "") -> None:
+        pass
+
+    async def afail(
+        self, hold: Any, error: BaseException, *, billed: bool, shown: str = ""
+    ) -> None:
+        pass
+
+    def note(self, ask: Ask, outcome: str, error: Exception) -> None:
+        pass
+
+    def waited(self, seconds: float) -> None:
+        pass
+
+
+@dataclass
+class Hold:
+    """An attempt that nothing is held for."""
+
+    ask: Ask

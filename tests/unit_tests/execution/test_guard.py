@@ -24,7 +24,7 @@ from shared_core.execution.deadline import Deadline
 from shared_core.execution.guard import Guard
 from shared_core.execution.health import Health
 from shared_core.types import Answer, Ask
-from tests.fakes.core import FakeTransport, FixedPredictor, candidate, prompt
+from tests.fakes.core import FakeTransport, FixedPredictor, NoAccount, candidate, prompt
 
 
 def router(names: str = "ab", **settings: Any) -> Router:
@@ -148,7 +148,7 @@ def test_a_short_wait_is_waited_for(asynchronous: bool) -> None:
     health = Health(Cooldown(patience=10), clock)
     health.failed("a", ConnectionError(), 4.0)
     transport = FakeTransport({"a": ["fine"]})
-    guard = Guard(transport, health, Deadline(None, clock), clock.sleep, clock.asleep)
+    guard = Guard(transport, NoAccount(), health, Deadline(None, clock), clock.sleep, clock.asleep)
     reply = asyncio.run(guard.asend(Ask("a"))) if asynchronous else guard.send(Ask("a"))
     assert reply.text == "fine"
     assert clock.slept == [4.0]
@@ -158,7 +158,9 @@ def test_nobody_waits_past_the_deadline() -> None:
     clock = Sleeps()
     health = Health(Cooldown(patience=10), clock)
     health.failed("a", ConnectionError(), 4.0)
-    guard = Guard(FakeTransport({}), health, Deadline(3, clock), clock.sleep, clock.asleep)
+    guard = Guard(
+        FakeTransport({}), NoAccount(), health, Deadline(3, clock), clock.sleep, clock.asleep
+    )
     with pytest.raises(CandidateRestingError):
         guard.send(Ask("a"))
     assert clock.slept == []
@@ -173,7 +175,7 @@ def test_patience_is_for_the_whole_of_an_attempt() -> None:
         health.failed("a", ConnectionError(), 6.0)  # another call is told to wait again
 
     health.failed("a", ConnectionError(), 6.0)
-    guard = Guard(FakeTransport({}), health, Deadline(None), sleep, clock.asleep)
+    guard = Guard(FakeTransport({}), NoAccount(), health, Deadline(None), sleep, clock.asleep)
     with pytest.raises(CandidateRestingError):
         guard.send(Ask("a"))
     assert clock.slept == [6.0]
@@ -255,7 +257,9 @@ def test_a_trial_that_the_deadline_cut_off_is_not_followed_at_once_by_another() 
     health = Health(Cooldown(failures=1, seconds=5), clock)
     health.failed("a", ConnectionError(), None)
     clock.now += 10
-    guard = Guard(FakeTransport({"a": [DeadlineExceededError(1)]}), health, Deadline(None))
+    guard = Guard(
+        FakeTransport({"a": [DeadlineExceededError(1)]}), NoAccount(), health, Deadline(None)
+    )
     with pytest.raises(DeadlineExceededError):
         guard.send(Ask("a"))
     assert health.rest_of("a") is not None
