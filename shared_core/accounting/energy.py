@@ -109,8 +109,13 @@ class RunningFit:
         return EnergyRates(
             (read * down, read, read * up),
             (written * down, written, written * up),
-            f"{method}, learned from {calls} calls",
+            f"{method}, learned from {_at_least(calls)}+ calls",
         )
+
+
+def _at_least(calls: int) -> int:
+    """Return the next round number below: methods are listed side by side where energy is added."""
+    return max(round_number for round_number in (3, 10, 30, 100, 300) if round_number <= calls)
 
 
 def _non_negative(xx: float, xy: float, yy: float, xe: float, ye: float) -> tuple[float, float]:

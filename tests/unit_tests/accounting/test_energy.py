@@ -115,7 +115,7 @@ def test_three_calls_are_the_fewest_and_are_named() -> None:
         fit.add(Usage(10 + calls, 5), measured(0.1))
     rates = fit.rates()
     assert rates is not None
-    assert rates.method == "measured (NVML), learned from 3 calls"
+    assert rates.method == "measured (NVML), learned from 3+ calls"
 
 
 @pytest.mark.parametrize(
@@ -163,18 +163,30 @@ def test_old_calls_are_forgotten() -> None:
     assert rates.output[1] == pytest.approx(3.0, rel=0.02)
 
 
+def test_energy_added_up_over_many_calls_names_few_methods() -> None:
+    fit, total = RunningFit(), Energy(0, 0, 0, METHOD)
+    for size in range(1, 500):
+        fit.add(Usage(size, 7), measured(size * 1e-6))
+        if rates := fit.rates():
+            total += rates.of(Usage(10, 10))
+    assert total.method.count("learned from") == 5
+    assert total.method.endswith("measured (NVML), learned from 300+ calls")
+
+
 def test_threads_lose_no_call() -> None:
-    fit = RunningFit()
+    """The calls are all alike, so that their order does not matter."""
+    fit, alone = RunningFit(), RunningFit()
 
-    def add() -> None:
-        for size in range(1, 501):
-            fit.add(Usage(size, 7), measured(size * 1e-6))
+    def add(to: RunningFit) -> None:
+        for _ in range(500):
+            to.add(Usage(100, 0), measured(100e-6))
 
-    threads = [threading.Thread(target=add) for _ in range(6)]
+    threads = [threading.Thread(target=add, args=(fit,)) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    rates = fit.rates()
-    assert rates is not None
-    assert rates.method.endswith("learned from 3000 calls")
+    for _ in range(6):
+        add(alone)
+    assert fit._calls == alone._calls == 3_000
+    assert fit._moments == alone._moments
