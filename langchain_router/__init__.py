@@ -17,6 +17,8 @@ from shared_core import (
     cleared,
     deadline_s,
     local_only,
+    max_cost_usd,
+    max_energy_wh,
 )
 
 try:
@@ -27,27 +29,33 @@ except ImportError as error:
 if TYPE_CHECKING:
     from langchain_router.chat_models import ChatRouter
     from langchain_router.middleware import ChatRouterMiddleware
-    from shared_core import LearnedPredictor
+    from shared_core import Budget, Budgets, LearnedPredictor, Ledger, measured
 
 __all__ = [
+    "Budget",
+    "Budgets",
     "Candidate",
     "ChatRouter",
     "ChatRouterMiddleware",
     "Cooldown",
     "LearnedPredictor",
+    "Ledger",
     "Policy",
     "Single",
     "call_scope",
     "cleared",
     "deadline_s",
     "local_only",
+    "max_cost_usd",
+    "max_energy_wh",
+    "measured",
 ]
 
 
 _LAZY = {
     "ChatRouter": "langchain_router.chat_models",
     "ChatRouterMiddleware": "langchain_router.middleware",
-    "LearnedPredictor": "shared_core.prediction.learned",
+    **dict.fromkeys(("Budget", "Budgets", "LearnedPredictor", "Ledger", "measured"), "shared_core"),
 }
 
 

@@ -8,29 +8,42 @@ except ImportError as error:
     raise MissingExtraError("llama-index-core", "llamaindex") from error
 
 from llamaindex_router.base import RouterLLM
-from llamaindex_router.events import RouterDecisionEvent
+from llamaindex_router.events import RouterDecisionEvent, RouterEntryEvent
 from shared_core import (
+    Budget,
+    Budgets,
     Candidate,
     Cooldown,
     LearnedPredictor,
+    Ledger,
     Policy,
     Single,
     call_scope,
     cleared,
     deadline_s,
     local_only,
+    max_cost_usd,
+    max_energy_wh,
+    measured,
 )
 
 __all__ = [
+    "Budget",
+    "Budgets",
     "Candidate",
     "Cooldown",
     "LearnedPredictor",
+    "Ledger",
     "Policy",
     "RouterDecisionEvent",
+    "RouterEntryEvent",
     "RouterLLM",
     "Single",
     "call_scope",
     "cleared",
     "deadline_s",
     "local_only",
+    "max_cost_usd",
+    "max_energy_wh",
+    "measured",
 ]

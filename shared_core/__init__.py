@@ -1,12 +1,20 @@
 """The routing core: decides which of the user's models answers. Knows no framework."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from shared_core.decision.constraints import cleared, deadline_s, local_only
+from shared_core.decision.constraints import (
+    cleared,
+    deadline_s,
+    local_only,
+    max_cost_usd,
+    max_energy_wh,
+)
 from shared_core.decision.policy import Policy
 from shared_core.errors import (
     AllCandidatesFailedError,
     ArtefactError,
+    BudgetExceededError,
     CandidateRestingError,
     ConfigurationError,
     DeadlineExceededError,
@@ -14,22 +22,30 @@ from shared_core.errors import (
     NoCandidateError,
     NotCalibratedError,
     RouterError,
+    StorageError,
     TableError,
     UnknownCandidateError,
+    UnknownDecisionError,
 )
 from shared_core.execution.health import Cooldown
 from shared_core.prediction.fallback import FallbackPredictor
-from shared_core.router import Router
 from shared_core.scope import call_scope
 from shared_core.strategies.single import Single
 from shared_core.types import Candidate, Decision, Estimate, Prompt, Refusal, Scope
 
 if TYPE_CHECKING:
+    from shared_core.accounting.budgets import Budget, Budgets
+    from shared_core.accounting.ledger import Ledger
+    from shared_core.accounting.meters import measured
     from shared_core.prediction.learned import LearnedPredictor
+    from shared_core.router import Router
 
 __all__ = [
     "AllCandidatesFailedError",
     "ArtefactError",
+    "Budget",
+    "BudgetExceededError",
+    "Budgets",
     "Candidate",
     "CandidateRestingError",
     "ConfigurationError",
@@ -39,6 +55,7 @@ __all__ = [
     "Estimate",
     "FallbackPredictor",
     "LearnedPredictor",
+    "Ledger",
     "MissingExtraError",
     "NoCandidateError",
     "NotCalibratedError",
@@ -49,19 +66,32 @@ __all__ = [
     "RouterError",
     "Scope",
     "Single",
+    "StorageError",
     "TableError",
     "UnknownCandidateError",
+    "UnknownDecisionError",
     "call_scope",
     "cleared",
     "deadline_s",
     "local_only",
+    "max_cost_usd",
+    "max_energy_wh",
+    "measured",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # It needs numpy and safetensors, which routing without anything learned does not.
-    if name == "LearnedPredictor":
-        from shared_core.prediction.learned import LearnedPredictor
+_LAZY = {
+    "Budget": "shared_core.accounting.budgets",
+    "Budgets": "shared_core.accounting.budgets",
+    "LearnedPredictor": "shared_core.prediction.learned",
+    "Ledger": "shared_core.accounting.ledger",
+    "Router": "shared_core.router",
+    "measured": "shared_core.accounting.meters",
+}
+"""What whoever needs a `Policy` alone should not wait for."""
 
-        return LearnedPredictor
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)

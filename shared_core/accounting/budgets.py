@@ -206,7 +206,7 @@ class BudgetState:
         for left, needed, unit, scale in zip(self.left(), most, _UNITS, _SCALES, strict=True):
             if left is not None and needed > left:
                 needs, has = needed / scale, max(0, left) / scale
-                return f"may take {needs:.3g} {unit}, and {self.budget} has {has:.3g} left"
+                return f"may take {needs:.3g} {unit}, and of {self.budget} {has:.3g} is left"
         return None
 
     def error(self, refusals: Sequence[Refusal] = ()) -> BudgetExceededError:
