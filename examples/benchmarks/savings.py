@@ -1,10 +1,13 @@
 """Money and energy that routing saves at 95 % and 99 % of the strong model's quality.
 
-Run `python -m examples.benchmarks.savings --data FOLDER` with `eval_routellm/data.parquet` in the
-folder; needs the extras `[train,energy]`. Replayed answers of Mixtral-8x7B (weak) and GPT-4
-(gpt-4-1106-preview, strong), tokens as the data has them, at the list prices of genai-prices and
-the Wh of EcoLogits (output tokens only, a GPU server assumed; the strong model's size is EcoLogits'
-own guess for gpt-4-turbo, the weak one's is public: 12.9 of 46.7 billion parameters active).
+Run `python -m examples.benchmarks.savings --data FOLDER` with `eval_routellm/data.parquet` and
+`eval_routellm_gsm8k_answers/data.parquet` in the folder; needs the extras `[train,energy]`.
+Replayed answers of Mixtral-8x7B (weak) and GPT-4 (gpt-4-1106-preview, strong). Input tokens are
+the data's; output tokens are those of the answers' texts on GSM8K (bytes / 4), one on MMLU (a
+letter), and on MT-Bench, whose answers are not in the data, 300 assumed for both. Money at the list
+prices of genai-prices, Wh by EcoLogits (output tokens only, a GPU server assumed; the strong
+model's size is EcoLogits' own guess for gpt-4-turbo, the weak one's is public: 12.9 of 46.7 billion
+parameters active).
 
 Prompts go to the strong model in the order of predicted gain until the mean score reaches the given
 share of the strong model's; saved is what the rest costs less than sending everything there. That
@@ -37,13 +40,17 @@ from shared_core.decision.candidates import prepare_candidates
 from shared_core.decision.policy import Policy
 from shared_core.lab.fit import fit
 from shared_core.lab.table import Outcomes
+from shared_core.tokens import estimate_tokens
 from shared_core.types import Candidate, Listing, Usage
 
 QUALITIES = (0.95, 0.99)
 FOLDS = 5
 WEAK, STRONG = Listing("mistral", "open-mixtral-8x7b"), Listing("openai", "gpt-4-1106-preview")
 STRONG_ENERGY = Listing("openai", "gpt-4-turbo")
+LETTER, ASSUMED = 1, 300  # output tokens of an answer to MMLU, to MT-Bench
 WEAK_BILLIONS = (12.9, 46.7)  # active, all: Mistral AI's announcement of Mixtral 8x7B
+
+WAYS = ("random", "zero_label", "adapted", "adapted_more_labels", "oracle", "promised")
 
 Floats = np.ndarray[Any, Any]
 
@@ -70,13 +77,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--draws", type=int, default=500, help="bootstrap samples")
     parser.add_argument("--seeds", type=int, default=10, help="draws of the labelled prompts")
     parser.add_argument("--labels", type=int, default=1500, help="labelled prompts of MMLU")
+    parser.add_argument("--more-labels", type=int, default=7000, help="the same, of another row")
     options = parser.parse_args(arguments)
     _splits.remember_features()
     benches = {name: read(options.data, name) for name in ("mmlu", "gsm8k", "mt_bench")}
     results = {
         "command": f"python -m examples.benchmarks.savings --data FOLDER --seed {options.seed} "
-        f"--seeds {options.seeds} --labels {options.labels} --draws {options.draws}",
+        f"--seeds {options.seeds} --labels {options.labels} "
+        f"--more-labels {options.more_labels} --draws {options.draws}",
         "seed": options.seed,
+        "more_labels": options.more_labels,
         "prices": {"weak": tariff(WEAK).source, "strong": tariff(STRONG).source},
         "energy": energy(STRONG_ENERGY).method,
         "benchmarks": {name: measure(name, bench, options) for name, bench in benches.items()},
@@ -111,27 +121,35 @@ def energy(listing: Listing) -> Any:
 def read(folder: Path, name: str) -> Bench:
     """Return a benchmark with its answers' costs."""
     table = _tables.routellm(folder, name)
-    rows = pd.read_parquet(folder / "eval_routellm" / "data.parquet")
-    rows = rows[(rows.dataset == f"routellm_{name}") & ~rows.contaminated_per_routellm.astype(bool)]
-    wide = rows.pivot_table(
-        ["input_tokens", "output_tokens"], ["dataset", "prompt_id"], "model", observed=True
-    )
-    read_, written = (
-        wide[kind][list(table.models)].to_numpy(float) for kind in ("input_tokens", "output_tokens")
-    )
+    read_, written = input_tokens(folder, table), output_tokens(folder, name, table)
     tariffs = [tariff(WEAK), tariff(STRONG)]
     rates = [ecologits_rates_of_size(*WEAK_BILLIONS), energy(STRONG_ENERGY)]
-    usages = [
-        [Usage(round(i), round(o)) for i, o in zip(*pair, strict=True)]
-        for pair in zip(read_.T, written.T, strict=True)
-    ]
+    usages = [[Usage(i, o) for i, o in zip(read_, column, strict=True)] for column in written]
     usd = [[t.cost(u) for u in column] for t, column in zip(tariffs, usages, strict=True)]
     wh = [[r.of(u) for u in column] for r, column in zip(rates, usages, strict=True)]
-    ends = tuple(
+    low, mid, high = (
         np.array([[getattr(e, end) for e in column] for column in wh]).T
         for end in ("low", "mid", "high")
     )
-    return Bench(table, np.array(usd).T, (ends[0], ends[1], ends[2]))
+    return Bench(table, np.array(usd).T, (low, mid, high))
+
+
+def input_tokens(folder: Path, table: Outcomes) -> list[int]:
+    """Return the tokens of each prompt, as the data counts them."""
+    rows = pd.read_parquet(folder / "eval_routellm" / "data.parquet")
+    known = dict(zip(rows.prompt, rows.input_tokens, strict=True))
+    return [int(known[text]) for text in table.prompts]
+
+
+def output_tokens(folder: Path, name: str, table: Outcomes) -> list[list[int]]:
+    """Return the tokens of each model's answers."""
+    if name != "gsm8k":
+        return [[LETTER if name == "mmlu" else ASSUMED] * len(table.prompts)] * 2
+    rows = pd.read_parquet(folder / "eval_routellm_gsm8k_answers" / "data.parquet")
+    texts = {(r.model, r.prompt): r.answer for r in rows.itertuples()}
+    return [
+        [estimate_tokens(texts[model, text]) for text in table.prompts] for model in table.models
+    ]
 
 
 def measure(name: str, bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
@@ -147,6 +165,8 @@ def measure(name: str, bench: Bench, options: argparse.Namespace) -> dict[str, A
     if name == "mmlu":
         predict = partial(_splits.held_out, router, table, labels)
         orders["adapted"] = [gain(predict(seed)) for seed in seeds]
+        more = partial(_splits.held_out, router, table, options.more_labels)
+        orders["adapted_more_labels"] = [gain(more(seed)) for seed in seeds]
     elif name == "gsm8k":
         labels = len(table.prompts) * (FOLDS - 1) // FOLDS
         predict = partial(_splits.cross_fitted, router, table, FOLDS)
@@ -179,8 +199,11 @@ def figures(
 
     def statistic(order: Floats, *columns: Floats) -> Floats:
         scores, *costs = (np.stack(pair, axis=1) for pair in zip(*[iter(columns)] * 2, strict=True))
+        extra = costs[0][:, 1] - costs[0][:, 0]
         strong = (
-            random_share(scores, quality) if way == "random" else share_of(order, scores, quality)
+            random_share(scores, quality)
+            if way == "random"
+            else share_of(order, scores, extra, quality)
         )
         return np.array([strong.mean(), *(saved(strong, cost) for cost in costs)])
 
@@ -201,9 +224,12 @@ def seen(way: str, order: Floats, bench: Bench) -> tuple[Floats, ...]:
     return (order[kept], *(matrix[kept, column] for matrix in matrices for column in (0, 1)))
 
 
-def share_of(order: Floats, scores: Floats, quality: float) -> Floats:
-    """Return which prompts go to the strong model, 0 or 1 each: as few as reach the quality."""
-    by_gain = np.argsort(-order, kind="stable")
+def share_of(order: Floats, scores: Floats, extra: Floats, quality: float) -> Floats:
+    """Return which prompts go to the strong model, 0 or 1 each: as few as reach the quality.
+
+    Of equal gains the cheaper first.
+    """
+    by_gain = np.lexsort((extra, -order))
     gained = scores[by_gain, 1] - scores[by_gain, 0]
     reached = scores[:, 0].sum() + np.concatenate([[0.0], np.cumsum(gained)])
     wanted = quality * scores[:, 1].sum()
@@ -263,7 +289,7 @@ def draw(results: Mapping[str, Any]) -> str:
     rows = []
     for name, found in results["benchmarks"].items():
         for quality in ("95", "99"):
-            for way in ("random", "zero_label", "adapted", "oracle", "promised"):
+            for way in WAYS:
                 if way in found:
                     one = found[way][quality]
                     label = way.replace("_", " ")
