@@ -96,8 +96,8 @@ def main(arguments: list[str] | None = None) -> None:
     candidate = Candidate("gpu", None, local=True, energy=meter)
     candidates = prepare_candidates([candidate], lambda c: (None, {}))
     router = Router(candidates, predictor=Knows(), books=Books(candidates))
-    for _ in range(3):
-        ask(router, Generates(model, 512, 16))  # warm, and not counted
+    for lengths in LENGTHS:  # the first call of a length takes several times as much
+        Generates(model, *lengths).send(Ask("gpu"))
 
     rng, pairs, methods = np.random.default_rng(options.seed), [], ""
     before = meter.joules()
@@ -118,6 +118,10 @@ def main(arguments: list[str] | None = None) -> None:
         "device": torch.cuda.get_device_name(0),
         "method": methods,
         "calls": len(pairs),
+        "wh_by_round": [
+            round(sum(got for _, got, _ in pairs[start : start + len(LENGTHS)]), 4)
+            for start in range(0, len(pairs), len(LENGTHS))
+        ],
         "wh_of_all_calls": round(total, 4),
         "counter_wh": round(counted, 4),
         "sampled_power_wh": round(power.wh, 4),
