@@ -612,11 +612,12 @@ def test_eight_processes_make_and_fill_one_file(path: Path) -> None:
 
 def test_every_acknowledged_entry_survives_kill_9(path: Path) -> None:
     process = writer(path, 0, 10**6)
-    assert process.stdout is not None
-    told = [process.stdout.readline() for _ in range(200)]
-    process.send_signal(signal.SIGKILL)
-    rest, _ = process.communicate(timeout=60)
-    acknowledged = [int(line) for line in [*told, *rest.splitlines(keepends=True)] if "\n" in line]
+    with process:
+        assert process.stdout is not None
+        told = [process.stdout.readline() for _ in range(200)]
+        process.send_signal(signal.SIGKILL)
+        told += process.stdout.readlines()
+    acknowledged = [int(line) for line in told if line.endswith("\n")]
     with Ledger(path) as ledger:
         kept = [int(one[1:]) for one in ids(ledger)]
         assert kept[: len(acknowledged)] == acknowledged
