@@ -346,7 +346,10 @@ class Budgets:
         Raises:
             StorageError: The store fails, and a hard budget depends on it.
         """
-        accounts = self.accounts(scope)
+        return self.states_of(self.accounts(scope))
+
+    def states_of(self, accounts: Sequence[_Account]) -> tuple[BudgetState, ...]:
+        """Return how full each budget is in these accounts; see `states`."""
         nothing = Standing(NOTHING, NOTHING)
         try:
             standings = self.store.standings([a.line.account for a in accounts]) if accounts else []
