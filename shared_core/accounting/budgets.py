@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -272,6 +273,33 @@ def _least(budgets: Iterable[Budget]) -> Limits:
     return a, b, c, d
 
 
+class _Alone:
+    """Around whatever a thread does with a store, which is not to be disturbed.
+
+    An abandoned stream may be collected at any moment, in the middle of this too, and then ends its
+    call: it cannot wait for the locks that its own thread holds, so its settlement waits instead.
+    """
+
+    _here = threading.local()
+
+    def __enter__(self) -> None:
+        self._here.waiting = list[Callable[[], None]]()
+
+    def __exit__(self, *_: object) -> None:
+        waiting, self._here.waiting = self._here.waiting, None
+        for settle in waiting:
+            settle()
+
+    @classmethod
+    def waits(cls, settle: Callable[[], None]) -> bool:
+        """Tell whether this thread is at it; then it settles this afterwards."""
+        waiting = getattr(cls._here, "waiting", None)
+        if waiting is None:
+            return False
+        waiting.append(settle)
+        return True
+
+
 class Budgets:
     """Several budgets over one store.
 
@@ -350,9 +378,10 @@ class Budgets:
 
     def states_of(self, accounts: Sequence[_Account]) -> tuple[BudgetState, ...]:
         """Return how full each budget is in these accounts; see `states`."""
-        nothing = Standing(NOTHING, NOTHING)
+        nothing, names = Standing(NOTHING, NOTHING), [a.line.account for a in accounts]
         try:
-            standings = self.store.standings([a.line.account for a in accounts]) if accounts else []
+            with _Alone():
+                standings = self.store.standings(names) if names else []
         except StorageError as error:
             self._fail_closed(accounts, error)
             standings = [nothing] * len(accounts)
@@ -374,7 +403,8 @@ class Budgets:
             return
         seconds = max(budget.hold_s for account in accounts for budget in account.budgets)
         try:
-            full = self.store.reserve(hold, most, [a.line for a in accounts], seconds)
+            with _Alone():
+                full = self.store.reserve(hold, most, [a.line for a in accounts], seconds)
         except StorageError as error:
             self._fail_closed(accounts, error)
             return
@@ -387,10 +417,12 @@ class Budgets:
         A store that fails keeps the hold, at the most the call could cost, until it expires: that
         errs on the safe side, and is warned of.
         """
-        if not accounts:
+        if not accounts or _Alone.waits(lambda: self.settle(hold, spent, accounts)):
             return
+        charged = [(account.line.account, account.line.keep_until) for account in accounts]
         try:
-            self.store.settle(hold, [(a.line.account, a.line.keep_until) for a in accounts], spent)
+            with _Alone():
+                self.store.settle(hold, charged, spent)
         except StorageError as error:
             warnings.warn(
                 f"a call could not be charged to its budgets; what was held for it stays held: "
@@ -401,7 +433,8 @@ class Budgets:
 
     def _refusal(self, account: _Account, most: Amounts) -> BudgetExceededError:
         name, _, ends_at = account.line
-        (standing,) = self.store.standings([name])
+        with _Alone():
+            (standing,) = self.store.standings([name])
         states = [BudgetState(b, standing, ends_at) for b in account.budgets if b.hard]
         full = [state for state in states if state.lacks(most)]
         return (full or states)[0].error()

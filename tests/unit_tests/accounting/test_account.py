@@ -557,3 +557,30 @@ def test_a_trial_that_a_budget_refuses_is_free_for_the_next() -> None:
     with pytest.raises(BudgetExceededError):
         llm.answer(VIEW, plan, Metered({"a": ["x"]}))
     assert health.rest_of("a") is None
+
+
+def test_a_stream_that_is_collected_while_the_store_works_ends_its_call_afterwards() -> None:
+    """The garbage collector may close it anywhere, in a thread that has the store's lock too."""
+    abandoned: list[Any] = []
+
+    class Collecting(MemoryStore):
+        def _standing(self, name: str) -> Standing:
+            if abandoned:
+                abandoned.pop().close()
+            return super()._standing(name)
+
+    llm = router(Budget(usd=1), store=Collecting())
+    items = llm.stream(VIEW, llm.decide(VIEW), Metered({"a": ["x", "y"]}))
+    next(items)
+
+    def work() -> None:
+        decision = llm.decide(VIEW)
+        abandoned.append(items)
+        llm.answer(VIEW, decision, Metered({"a": ["x"]}))
+
+    worker = threading.Thread(target=work, daemon=True)
+    worker.start()
+    worker.join(10)
+    assert not worker.is_alive(), "it waits for itself"
+    assert spent(llm).calls == 2
+    assert [entry["outcome"] for entry in llm.books.ledger.entries()] == ["cancelled", "answered"]
