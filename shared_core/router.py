@@ -12,11 +12,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 from shared_core.accounting.account import Account
 from shared_core.accounting.books import Books
@@ -153,7 +153,7 @@ class Router:
         refused = {refusal.candidate for refusal in refusals}
         allowed = [c for c in contenders if c[0].name not in refused]
         if not allowed:
-            raise short.error(refusals) if short else NoCandidateError(refusals)
+            raise _nobody(refusals, next(iter(short.values()), None))
         awake, resting = self._awake(allowed)
         delta, thrift = self._delta(states)
         order, reason = self._order(prompt, awake or allowed, delta)
@@ -175,7 +175,10 @@ class Router:
             calibration=self.threshold.note,
         )
         if self.shadow is not None and asked is None:
-            decision = self._in_shadow(decision, {c[0].name for c in allowed}, refusals)
+            if self.shadow in refused:
+                own = [refusal for refusal in refusals if refusal.candidate == self.shadow]
+                raise _nobody(own, short.get(self.shadow))
+            decision = self._in_shadow(decision, self.shadow)
         return replace(decision, seconds=time.perf_counter() - started)
 
     def explain(self, prompt: Prompt, force: str | None = None) -> Decision:
@@ -189,7 +192,7 @@ class Router:
         asked = prompt.scope.pin if force is None else force
         # Constraints may count: whoever was looked at for the decision is not looked at again.
         others = [c for c in everyone if asked is not None and c[0].name != asked]
-        states = self.books.states(prompt)
+        states = self.books.states(prompt) if others else ()
         refusals = (*decision.refusals, *self._refusals(prompt, others, states)[0])
         refused = {refusal.candidate for refusal in refusals}
         allowed = [c for c in everyone if c[0].name not in refused]
@@ -284,9 +287,10 @@ class Router:
         prompt: Prompt,
         contenders: Sequence[Contender],
         states: Sequence[BudgetState],
-    ) -> tuple[tuple[Refusal, ...], BudgetState | None]:
-        """Return who is refused and why, and a budget that has no room, if one has none."""
-        rules, refusals, short = self._constraints(prompt), list[Refusal](), None
+    ) -> tuple[tuple[Refusal, ...], Mapping[str, BudgetState]]:
+        """Return who is refused and why, and by their names the budgets that have no room."""
+        rules, refusals = self._constraints(prompt), list[Refusal]()
+        short: dict[str, BudgetState] = {}
         most = self.books.most(prompt, self.policy.usd_per_kwh)
         for candidate, estimate in contenders:
             reason = missing_capability(candidate, prompt) or broken_constraint(
@@ -295,7 +299,9 @@ class Router:
             if reason is None and most is not None:
                 longest = most.longest(candidate, estimate, states)
                 if isinstance(longest, Shortage):
-                    reason, short = longest.reason, longest.state or short
+                    reason = longest.reason
+                    if longest.state is not None:
+                        short[candidate.name] = longest.state
             if reason is not None:
                 refusals.append(Refusal(candidate.name, reason))
         return tuple(refusals), short
@@ -312,13 +318,8 @@ class Router:
             f"not {delta:.2f}",
         )
 
-    def _in_shadow(
-        self, decision: Decision, allowed: Collection[str], refusals: tuple[Refusal, ...]
-    ) -> Decision:
+    def _in_shadow(self, decision: Decision, name: str) -> Decision:
         """Have the named candidate answer, and nobody else."""
-        name = cast("str", self.shadow)
-        if name not in allowed:
-            raise NoCandidateError([r for r in refusals if r.candidate == name])
         reason = f"{name} answers in shadow mode; {decision.candidate} would: {decision.reason}"
         wanted = decision.candidate
         return replace(decision, candidate=name, reason=reason, fallbacks=(), wanted=wanted)
@@ -357,6 +358,11 @@ class Router:
     def _guarded(self, prompt: Prompt, transport: Transport, account: Account) -> Transport:
         deadline = Deadline(time_limit(self._constraints(prompt)))
         return Guard(transport, account, self.health, deadline)
+
+
+def _nobody(refusals: Sequence[Refusal], full: BudgetState | None) -> NoCandidateError:
+    """Return the error that says why nobody may answer."""
+    return NoCandidateError(refusals) if full is None else full.error(refusals)
 
 
 def _answered(account: Account) -> Answer:

@@ -7,7 +7,13 @@ is three bytes, and mostly one token or less.
 
 from __future__ import annotations
 
-__all__ = ["TOKENS_PER_ATTACHMENT", "TOKENS_PER_MESSAGE", "estimate_tokens"]
+__all__ = [
+    "BYTES_PER_TOKEN",
+    "TOKENS_PER_ATTACHMENT",
+    "TOKENS_PER_MESSAGE",
+    "estimate_tokens",
+    "size_of",
+]
 
 TOKENS_PER_MESSAGE = 4
 """Role and separators, as in OpenAI's chat format."""
@@ -15,10 +21,14 @@ TOKENS_PER_MESSAGE = 4
 TOKENS_PER_ATTACHMENT = 800
 """One image at medium size, by the vendors' documentation: 258 (Gemini) to 1,600 (Claude)."""
 
-_BYTES_PER_TOKEN = 4
+BYTES_PER_TOKEN = 4
+
+
+def size_of(text: str) -> int:
+    """Return the bytes of `text` in UTF-8; half a character counts as three."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def estimate_tokens(text: str) -> int:
     """Return the estimated tokens of `text`, at least 1 unless it is empty."""
-    size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-    return -(-size // _BYTES_PER_TOKEN)
+    return -(-size_of(text) // BYTES_PER_TOKEN)

@@ -532,8 +532,8 @@ def usage_of_counts(
 ) -> Usage | None:
     """Return the usage that a model reports, or None where that cannot be one.
 
-    Input and output must be whole numbers from 0 up: missing, negative, NaN is unknown. A part that
-    is none, or more than its whole, counts as 0.
+    Input and output must be whole numbers from 0 up: missing, negative, NaN, absurdly great is
+    unknown. A part that is none, or more than its whole, counts as 0.
     """
     whole = [_count(input_tokens), _count(output_tokens)]
     if whole[0] is None or whole[1] is None:
@@ -545,10 +545,13 @@ def usage_of_counts(
     return Usage(whole[0], whole[1], read, written, thought if thought <= whole[1] else 0, free)
 
 
+_MOST_TOKENS = 2**53  # whole numbers up to here are exact as floats, and in every store
+
+
 def _count(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return int(value) if math.isfinite(value) and value >= 0 and value == int(value) else None
+    return int(value) if 0 <= value <= _MOST_TOKENS and value == int(value) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,12 @@ In: a decision, then each attempt as it begins and ends. Out: the `Entry`, in th
 from __future__ import annotations
 
 import asyncio
+import itertools
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["Account", "Hold"]
 
 T = TypeVar("T")
+_NUMBERS = itertools.count(1)  # of holds: a decision may be carried out more than once
 _TOKENS_AROUND = 16
 """Tokens that end and frame an answer, besides its text."""
 
@@ -99,12 +104,12 @@ class Account:
         self._started_at, self._started = books.clock(), clock()
         self._attempts: list[Attempt] = []
         self._waited = 0.0
-        self._asked = 0
         budgets = books.budgets
         self._accounts = budgets.accounts(prompt.scope) if budgets else ()
         self._most = books.most(prompt, usd_per_kwh)
         self._bounded = any(budget.hard and not budget.calls_alone for budget in budgets.budgets)
-        self._spent = self._held = NOTHING
+        self._spent = self._held = NOTHING  # by this call; asks of one step go side by side
+        self._lock = threading.Lock()  # around these two
 
     # --- around the call ---
 
@@ -148,8 +153,7 @@ class Account:
             BudgetExceededError: A budget has no room for it.
             StorageError: The store of a hard budget fails.
         """
-        self._asked += 1
-        hold = Hold(ask, f"{self._decision.id}.{self._asked}", NOTHING, 0.0)
+        hold = Hold(ask, f"{self._decision.id}.{next(_NUMBERS)}", NOTHING, 0.0)
         if self._most is not None:
             try:
                 self._reserve(hold, self._most)
@@ -163,22 +167,22 @@ class Account:
 
     async def aopen(self, ask: Ask) -> Hold:
         """Do the same without blocking; one who is cancelled meanwhile holds nothing."""
-        if not self._books.budgets.slow:
+        if not self._slow:
             return self.open(ask)
-        opening = asyncio.ensure_future(asyncio.to_thread(self.open, ask))
+        opening = _in_thread(lambda: self.open(ask))
         try:
-            return await asyncio.shield(opening)
+            return await asyncio.wrap_future(opening)
         except asyncio.CancelledError:
-            opening.add_done_callback(self._undo)
+            opening.add_done_callback(self._undo)  # the thread does it, if it is not done yet
             raise
 
     def close(self, hold: Hold, reply: Reply) -> None:
         """Charge an attempt that has answered."""
-        self._close(hold, Ended("answered", reply.usage, reply))
+        self._settle(hold, self._end(hold, _answered(reply)))
 
     async def aclose(self, hold: Hold, reply: Reply) -> None:
         """Do the same without blocking."""
-        await self._off_loop(lambda: self.close(hold, reply))
+        await self._asettle(hold, self._end(hold, _answered(reply)))
 
     def fail(self, hold: Hold, error: BaseException, *, billed: bool, shown: str = "") -> None:
         """Free what was held for an attempt that has given no answer.
@@ -189,15 +193,13 @@ class Account:
             billed: Somebody may still be paid for it.
             shown: What a stream has given so far, which is charged.
         """
-        outcome: Outcome = "failed" if isinstance(error, Exception) else "cancelled"
-        usage = None if billed else Usage(0, 0)
-        self._close(hold, Ended(outcome, usage, None, error, shown))
+        self._settle(hold, self._end(hold, _broken(error, billed, shown)))
 
     async def afail(
         self, hold: Hold, error: BaseException, *, billed: bool, shown: str = ""
     ) -> None:
         """Do the same without blocking."""
-        await self._off_loop(lambda: self.fail(hold, error, billed=billed, shown=shown))
+        await self._asettle(hold, self._end(hold, _broken(error, billed, shown)))
 
     def note(self, ask: Ask, outcome: Outcome, error: Exception) -> None:
         """Write down that a candidate was not asked at all."""
@@ -210,18 +212,13 @@ class Account:
 
     # --- inside ---
 
-    async def _off_loop(self, work: Callable[[], None]) -> None:
-        if self._books.budgets.slow:
-            await asyncio.shield(asyncio.to_thread(work))
-        else:
-            work()
+    @property
+    def _slow(self) -> bool:
+        return bool(self._accounts) and self._books.budgets.slow
 
-    def _undo(self, opening: asyncio.Future[Hold]) -> None:
+    def _undo(self, opening: Future[Hold]) -> None:
         if not opening.cancelled() and opening.exception() is None:
-            hold = opening.result()
-            asyncio.get_running_loop().run_in_executor(
-                None, lambda: self.fail(hold, asyncio.CancelledError(), billed=False)
-            )
+            self.fail(opening.result(), asyncio.CancelledError(), billed=False)
 
     def _shares(self, ask: Ask) -> Any:
         meter = self._books.terms[ask.candidate].meter
@@ -229,26 +226,41 @@ class Account:
 
     def _reserve(self, hold: Hold, most: Most) -> None:
         """Hold the most there can be; with no room for that, for a shorter answer."""
-        budgets, name = self._books.budgets, hold.ask.candidate
-        candidate = self._candidate(name)
-        estimate = next(e for e in self._decision.estimates if e.candidate == name)
-        own = self._own_states()
-        longest = most.longest(candidate, estimate, own)
-        if isinstance(longest, Shortage):
-            raise (longest.state or own[0]).error()
+        budgets = self._books.budgets
+        longest = self._claim(hold, most, ())
         try:
-            hold.most = most.amounts(name, longest)
-            budgets.reserve(hold.id, hold.most, self._accounts)
-        except BudgetExceededError:
-            states = (*budgets.states(self._prompt.scope), *own)
-            shorter = most.longest(candidate, estimate, states)
-            if isinstance(shorter, Shortage) or shorter >= longest:
-                raise
-            longest, hold.most = shorter, most.amounts(name, shorter)
-            budgets.reserve(hold.id, hold.most, self._accounts)
-        self._held = self._held.plus(hold.most)
+            try:
+                budgets.reserve(hold.id, hold.most, self._accounts)
+            except BudgetExceededError:
+                self._free(hold)
+                shorter = self._claim(hold, most, budgets.states_of(self._accounts))
+                if shorter >= longest:
+                    raise
+                longest = shorter
+                budgets.reserve(hold.id, hold.most, self._accounts)
+        except BaseException:
+            self._free(hold)
+            raise
         if self._bounded:
             hold.ask = replace(hold.ask, params={**hold.ask.params, "max_tokens": longest})
+
+    def _claim(self, hold: Hold, most: Most, states: Sequence[BudgetState]) -> int:
+        """Hold the longest answer that fits into the budgets of this call and these others."""
+        name, asked = hold.ask.candidate, hold.ask.params.get("max_tokens")
+        estimate = next(e for e in self._decision.estimates if e.candidate == name)
+        with self._lock:
+            own = self._own_states()
+            longest = most.longest(self._candidate(name), estimate, (*states, *own), asked)
+            if isinstance(longest, Shortage):
+                raise (longest.state or own[0]).error()
+            hold.most = most.amounts(name, longest)
+            self._held = self._held.plus(hold.most)
+        return longest
+
+    def _free(self, hold: Hold, spent: Amounts = NOTHING) -> None:
+        with self._lock:
+            self._held, self._spent = self._held.minus(hold.most), self._spent.plus(spent)
+            hold.most = NOTHING
 
     def _candidate(self, name: str) -> Candidate:
         return next(c for c in self._books.candidates if c.name == name)
@@ -257,7 +269,8 @@ class Account:
         standing = Standing(self._spent, self._held)
         return [BudgetState(b, standing, None) for b in self._books.budgets.per_call]
 
-    def _close(self, hold: Hold, ended: Ended) -> None:
+    def _end(self, hold: Hold, ended: Ended) -> Amounts:
+        """Write an attempt down and learn from it; return what it is charged."""
         name, seconds = hold.ask.candidate, self._clock() - hold.started
         shares, usage = self._shares(hold.ask), ended.usage
         measured = None if shares is None else shares.end(hold.metering)
@@ -280,10 +293,17 @@ class Account:
         )
         if ended.reply is not None and usage is not None:
             self._learn(name, usage, seconds, measured)
-        if self._most is not None:
-            self._held = self._held.minus(hold.most)
-            self._spent = self._spent.plus(spent)
-            self._books.budgets.settle(hold.id, spent, self._accounts)
+        self._free(hold, spent)
+        return spent
+
+    def _settle(self, hold: Hold, spent: Amounts) -> None:
+        self._books.budgets.settle(hold.id, spent, self._accounts)
+
+    async def _asettle(self, hold: Hold, spent: Amounts) -> None:
+        if self._slow:
+            await asyncio.shield(asyncio.wrap_future(_in_thread(lambda: self._settle(hold, spent))))
+        else:
+            self._settle(hold, spent)
 
     def _energy(self, name: str, usage: Usage | None) -> Energy | None:
         rates = self._books.terms[name].rates
@@ -352,3 +372,27 @@ class Account:
         if self.entry is not None:
             trace(self.entry)
             self._told(self.entry)
+
+
+def _answered(reply: Reply) -> Ended:
+    return Ended("answered", reply.usage, reply)
+
+
+def _broken(error: BaseException, billed: bool, shown: str) -> Ended:
+    outcome: Outcome = "failed" if isinstance(error, Exception) else "cancelled"
+    return Ended(outcome, None if billed else Usage(0, 0, free=True), None, error, shown)
+
+
+def _in_thread(work: Callable[[], T]) -> Future[T]:
+    """Have work done in a thread of the event loop's; its end can be waited for from any thread."""
+    done = Future[T]()
+
+    def run() -> None:
+        if done.set_running_or_notify_cancel():
+            try:
+                done.set_result(work())
+            except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+                done.set_exception(error)
+
+    asyncio.get_running_loop().run_in_executor(None, copy_context().run, run)
+    return done

@@ -14,7 +14,7 @@ from shared_core.accounting.expected import energy_of, rates_of
 from shared_core.accounting.experience import Experience
 from shared_core.accounting.stores import Amounts
 from shared_core.accounting.terms import Terms
-from shared_core.tokens import TOKENS_PER_ATTACHMENT
+from shared_core.tokens import BYTES_PER_TOKEN, TOKENS_PER_ATTACHMENT, size_of
 from shared_core.types import Candidate, Estimate, Prompt, Usage
 
 __all__ = ["Most", "Shortage", "most_input", "most_output"]
@@ -30,27 +30,31 @@ _TOKENS_AROUND = 16
 """At most so many tokens frame a message: roles, separators, ids (OpenAI's chat format has 4)."""
 
 
+_SOME = Usage(1, 1)
+
+
 def most_input(prompt: Prompt, bytes_per_token: float) -> int:
     """Return how many tokens the prompt can be at most.
 
     No tokenizer of today makes more than one token of a byte of UTF-8 (byte-level BPE begins with
     the single bytes and only joins them); what frames the messages comes on top.
     """
-    size = sum(len(turn.text.encode("utf-8", "surrogatepass")) for turn in prompt.turns)
-    size += sum(len(str(tool)) for tool in prompt.tools)
-    size += 0 if prompt.schema is None else len(str(prompt.schema))
+    size = sum(size_of(turn.text) for turn in prompt.turns)
+    size += sum(size_of(str(tool)) for tool in prompt.tools)
+    size += 0 if prompt.schema is None else size_of(str(prompt.schema))
+    # The arguments of tool calls are no text of a turn: only `tokens` tells of them.
+    size = max(size, prompt.tokens * BYTES_PER_TOKEN)
     around = _TOKENS_AROUND * (1 + len(prompt.turns) + len(prompt.tools))
     attached = 2 * TOKENS_PER_ATTACHMENT * len(prompt.modalities)
-    # Tools' arguments and attachments are counted in `tokens` alone.
     return max(int(size / bytes_per_token), prompt.tokens) + around + attached
 
 
-def most_output(prompt: Prompt, candidate: Candidate) -> int:
+def most_output(asked: int | None, candidate: Candidate) -> int:
     """Return how long the answer may get, in tokens: as asked for, as the candidate can."""
     own = candidate.capabilities.get("max_output_tokens")
     able = own if isinstance(own, int) and own > 0 else None
-    if prompt.max_tokens:
-        return min(prompt.max_tokens, able or prompt.max_tokens)
+    if asked:
+        return min(asked, able or asked)
     return min(_LONGEST_ANSWER, able or _LONGEST_ANSWER)
 
 
@@ -95,18 +99,29 @@ class Most:
         return amounts(usd, wh, usage.input_tokens + output_tokens)
 
     def longest(
-        self, candidate: Candidate, estimate: Estimate, states: Sequence[BudgetState]
+        self,
+        candidate: Candidate,
+        estimate: Estimate,
+        states: Sequence[BudgetState],
+        asked: int | None = None,
     ) -> int | Shortage:
         """Return the longest answer that fits into every hard budget, in tokens.
 
         Where nobody says how long it may get, a budget near its end makes it shorter, but not
         shorter than twice what is expected.
+
+        Args:
+            candidate: Who would answer.
+            estimate: What is expected of it.
+            states: How full the budgets are.
+            asked: Most output tokens that a strategy asks for; None: those of the prompt.
         """
         hard = [state for state in states if state.budget.hard]
-        name, longest = candidate.name, most_output(self._prompt, candidate)
+        asked = asked or self._prompt.max_tokens
+        name, longest = candidate.name, most_output(asked, candidate)
         if unknown := self._unknown(name, hard):
             return Shortage(unknown, None)
-        if not (shortage := self._lacks(name, longest, hard)) or self._prompt.max_tokens:
+        if not (shortage := self._lacks(name, longest, hard)) or asked:
             return shortage or longest
         fits = min(longest, max(_SHORTEST_ANSWER, 2 * (estimate.output_tokens or 0)))
         if shortage := self._lacks(name, fits, hard):
@@ -129,7 +144,9 @@ class Most:
         return None
 
     def _unknown(self, name: str, states: Sequence[BudgetState]) -> str | None:
-        usd, wh = self.usd_wh(name, Usage(1, 1))
+        usd, wh = self.usd_wh(name, _SOME)
+        if usd is not None and wh is not None:
+            return None
         for budget in (state.budget for state in states):
             for limit, known, what, place in (
                 (budget.usd, usd, "price", 0),
@@ -137,7 +154,7 @@ class Most:
             ):
                 if limit is None or known is not None:
                     continue
-                others = [self.usd_wh(other, Usage(1, 1))[place] for other in self._terms]
+                others = [self.usd_wh(other, _SOME)[place] for other in self._terms]
                 if budget.unknown == "refuse" or all(other is None for other in others):
                     return (
                         f"its {what} is unknown, and there is a budget of {budget}: declare "

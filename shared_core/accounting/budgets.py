@@ -11,16 +11,26 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from shared_core.accounting.stores import Amounts, Line, Standing, Store, open_store
+from shared_core.accounting.stores import (
+    MOST,
+    NOTHING,
+    Amounts,
+    Limits,
+    Line,
+    Standing,
+    Store,
+    open_store,
+)
 from shared_core.errors import BudgetExceededError, ConfigurationError, StorageError
 from shared_core.types import Refusal, Scope
 
@@ -31,6 +41,8 @@ _WINDOWS = ("hour", "day", "month")
 _NANO, _MICRO = 1_000_000_000, 1_000_000
 _UNITS = ("USD", "Wh", "tokens", "calls")
 _SCALES = (_NANO, _MICRO, 1, 1)
+_HIGHEST = 2.0**62
+"""The highest limit in whole units: stores count in 64 bits."""
 
 
 class StoreWarning(RuntimeWarning):
@@ -61,6 +73,7 @@ class Budget:
             UTF-8 by this. 1 is certain; 3 suits English prose, and holds less.
         hold_s: Seconds after which what is held for a call is free again, for processes that died.
             Longer than any call may take.
+        limits: The limits in whole nano-USD, micro-Wh, tokens and calls; None for none.
 
     Raises:
         ConfigurationError: A value is out of range, or there is no limit at all.
@@ -77,15 +90,11 @@ class Budget:
     timezone: str = "UTC"
     bytes_per_token: float = 1.0
     hold_s: float = 900.0
+    limits: Limits = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        for label in ("usd", "wh", "tokens", "calls"):
-            value = getattr(self, label)
-            if value is not None and not _number(value):
-                raise ConfigurationError(f"budget: {label} must be 0 or more, not {value!r}")
-        if all(limit is None for limit in self.limits):
-            raise ConfigurationError("budget: give a limit: usd=, wh=, tokens= or calls=")
+        object.__setattr__(self, "limits", _limits(self.usd, self.wh, self.tokens, self.calls))
         object.__setattr__(self, "per", _pers(self.per))
         if not _number(self.near) or self.near > 1:
             raise ConfigurationError(f"budget: near must be 0 to 1, not {self.near!r}")
@@ -98,16 +107,6 @@ class Budget:
             if not _number(value) or value == 0:
                 raise ConfigurationError(f"budget: {label} must be over 0, not {value!r}")
         _zone(self.timezone)
-
-    @property
-    def limits(self) -> tuple[int | None, int | None, int | None, int | None]:
-        """The limits in whole nano-USD, micro-Wh, tokens and calls; None for none."""
-        given = (self.usd, self.wh, self.tokens, self.calls)
-        scaled = [
-            None if limit is None else math.floor(limit * scale + 1e-6)
-            for limit, scale in zip(given, _SCALES, strict=True)
-        ]
-        return (scaled[0], scaled[1], scaled[2], scaled[3])
 
     @property
     def calls_alone(self) -> bool:
@@ -124,6 +123,23 @@ class Budget:
 def _number(value: Any) -> bool:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return number and math.isfinite(value) and value >= 0
+
+
+def _limits(*given: float | None) -> Limits:
+    """Return limits in whole units, rounded down."""
+    scaled: list[int | None] = []
+    for limit, label, scale in zip(given, ("usd", "wh", "tokens", "calls"), _SCALES, strict=True):
+        if limit is None:
+            scaled.append(None)
+            continue
+        if not _number(limit):
+            raise ConfigurationError(f"budget: {label} must be 0 or more, not {limit!r}")
+        if scale == 1 and limit != int(limit):
+            raise ConfigurationError(f"budget: {label} must be a whole number, not {limit!r}")
+        scaled.append(math.floor(min(limit * scale + 1e-6, _HIGHEST)))
+    if all(limit is None for limit in scaled):
+        raise ConfigurationError("budget: give a limit: usd=, wh=, tokens= or calls=")
+    return scaled[0], scaled[1], scaled[2], scaled[3]
 
 
 def _pers(per: Any) -> tuple[str, ...]:
@@ -144,16 +160,19 @@ def _zone(name: str) -> tzinfo:
         return UTC
     try:
         return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, TypeError, OSError) as error:
+    except (ZoneInfoNotFoundError, ValueError, TypeError, AttributeError, OSError) as error:
         raise ConfigurationError(f"budget: no time zone is named {name!r}") from error
 
 
 def amounts(usd: float | None, wh: float | None, tokens: int | None, calls: int = 1) -> Amounts:
-    """Return amounts in whole units, rounded up; what is unknown counts as nothing."""
+    """Return amounts in whole units, rounded up; what is unknown counts as nothing.
+
+    None is more than a store can take: a model that reports absurd usage must not fail for it.
+    """
     return Amounts(
-        math.ceil((usd or 0.0) * _NANO - 1e-6),
-        math.ceil((wh or 0.0) * _MICRO - 1e-6),
-        tokens or 0,
+        math.ceil(min((usd or 0.0) * _NANO - 1e-6, MOST)),
+        math.ceil(min((wh or 0.0) * _MICRO - 1e-6, MOST)),
+        min(tokens or 0, MOST),
         calls,
     )
 
@@ -175,13 +194,11 @@ class BudgetState:
     @property
     def used(self) -> float:
         """The fullest limit's share that is spent or held, 0 to 1 (and more if it was exceeded)."""
-        taken = map(sum, zip(self.standing.spent, self.standing.held, strict=True))
-        shares = [
-            used / limit if limit else 1.0
-            for used, limit in zip(taken, self.budget.limits, strict=True)
-            if limit is not None
-        ]
-        return max(shares)
+        fullest = 0.0
+        for limit, spent, held in zip(self.budget.limits, *self.standing, strict=True):
+            if limit is not None:
+                fullest = max(fullest, (spent + held) / limit if limit else 1.0)
+        return fullest
 
     @property
     def pressure(self) -> float:
@@ -191,48 +208,96 @@ class BudgetState:
             return 0.0
         return min(1.0, max(0.0, (self.used - near) / (1 - near)))
 
-    def left(self) -> tuple[int | None, int | None, int | None, int | None]:
-        """Return what is neither spent nor held, in whole units; None where nothing limits it."""
-        left = [
-            None if limit is None else limit - spent - held
-            for limit, spent, held in zip(
-                self.budget.limits, self.standing.spent, self.standing.held, strict=True
-            )
-        ]
-        return (left[0], left[1], left[2], left[3])
+    def left(self) -> dict[str, float]:
+        """Return what is neither spent nor held, by its unit; never under 0."""
+        limits = zip(self.budget.limits, *self.standing, _UNITS, _SCALES, strict=True)
+        return {
+            unit: max(0, limit - spent - held) / scale
+            for limit, spent, held, unit, scale in limits
+            if limit is not None
+        }
 
     def lacks(self, most: Amounts) -> str | None:
         """Return what it has too little room for, in words; None where there is room."""
-        for left, needed, unit, scale in zip(self.left(), most, _UNITS, _SCALES, strict=True):
-            if left is not None and needed > left:
-                needs, has = needed / scale, max(0, left) / scale
-                return f"may take {needs:.3g} {unit}, and of {self.budget} {has:.3g} is left"
+        for place, (limit, spent, held, needed) in enumerate(
+            zip(self.budget.limits, *self.standing, most, strict=True)
+        ):
+            if limit is not None and spent + held + needed > limit:
+                unit, left = _UNITS[place], self.left()[_UNITS[place]]
+                needs = needed / _SCALES[place]
+                return f"may take {needs:.3g} {unit}, and of {self.budget} {left:.3g} is left"
         return None
 
     def error(self, refusals: Sequence[Refusal] = ()) -> BudgetExceededError:
         """Return the error that says so."""
-        left = {
-            unit: max(0, amount) / scale
-            for amount, unit, scale in zip(self.left(), _UNITS, _SCALES, strict=True)
-            if amount is not None
-        }
-        return BudgetExceededError(str(self.budget), left, self.resets_at, refusals)
+        return BudgetExceededError(str(self.budget), self.left(), self.resets_at, refusals)
 
 
-@dataclass(frozen=True, slots=True)
-class _Account:
-    name: str
-    ends_at: float | None
+class _Account(NamedTuple):
+    """One that a call is charged to, and the budgets that limit it."""
+
+    line: Line
     budgets: tuple[Budget, ...]
 
-    @property
-    def line(self) -> Line:
-        hard = [budget.limits for budget in self.budgets if budget.hard]
-        least = [
-            min((limits[i] for limits in hard if limits[i] is not None), default=None)  # type: ignore[type-var]
-            for i in range(4)
-        ]
-        return Line(self.name, (least[0], least[1], least[2], least[3]), self.ends_at)
+
+class _Kind(NamedTuple):
+    """Accounts of one kind: of the same keys, in the same sort of window of the same zone."""
+
+    keys: tuple[str, ...]
+    window: str | None
+    zone: str
+    budgets: tuple[Budget, ...]
+    limits: Limits
+
+
+def _kinds(budgets: Iterable[Budget]) -> tuple[_Kind, ...]:
+    """Sort budgets by the accounts that they look at; those per call look at none."""
+    found: dict[tuple[tuple[str, ...], str | None, str], list[Budget]] = {}
+    for budget in budgets:
+        if budget.per == ("call",):
+            continue
+        window = next((key for key in budget.per if key in _WINDOWS), None)
+        keys = tuple(sorted(key for key in budget.per if key in _KEYS))
+        zone = "" if window is None else budget.timezone
+        found.setdefault((keys, window, zone), []).append(budget)
+    return tuple(_Kind(*kind, tuple(own), _least(own)) for kind, own in found.items())
+
+
+def _least(budgets: Iterable[Budget]) -> Limits:
+    """Return the lowest of each limit among the hard ones."""
+    hard = [budget.limits for budget in budgets if budget.hard]
+    a, b, c, d = (
+        min((limits[i] for limits in hard if limits[i] is not None), default=None)  # type: ignore[type-var]
+        for i in range(4)
+    )
+    return a, b, c, d
+
+
+class _Alone:
+    """Around whatever a thread does with a store, which is not to be disturbed.
+
+    An abandoned stream may be collected at any moment, in the middle of this too, and then ends its
+    call: it cannot wait for the locks that its own thread holds, so its settlement waits instead.
+    """
+
+    _here = threading.local()
+
+    def __enter__(self) -> None:
+        self._here.waiting = list[Callable[[], None]]()
+
+    def __exit__(self, *_: object) -> None:
+        waiting, self._here.waiting = self._here.waiting, None
+        for settle in waiting:
+            settle()
+
+    @classmethod
+    def waits(cls, settle: Callable[[], None]) -> bool:
+        """Tell whether this thread is at it; then it settles this afterwards."""
+        waiting = getattr(cls._here, "waiting", None)
+        if waiting is None:
+            return False
+        waiting.append(settle)
+        return True
 
 
 class Budgets:
@@ -243,6 +308,11 @@ class Budgets:
         store: Where spending is kept: None for this process alone; a path, for an SQLite file that
             many processes share; "redis://…" for many machines; or a store of your own.
         clock: Unix time, for days and months.
+
+    Attributes:
+        budgets: All of them.
+        per_call: Those that look at one call alone.
+        store: Where spending is kept.
 
     Raises:
         ConfigurationError: Something is no budget.
@@ -260,6 +330,9 @@ class Budgets:
             if not isinstance(budget, Budget):
                 raise ConfigurationError(f"budgets must be Budget(...)s, not {budget!r}")
         self.budgets, self._clock = budgets, clock
+        self.per_call = tuple(budget for budget in budgets if budget.per == ("call",))
+        self._kinds = _kinds(budgets)
+        self._windows: dict[tuple[str, str], _Window] = {}  # the last one of each sort
         self.store: Store = open_store(store)
 
     def __bool__(self) -> bool:
@@ -279,19 +352,21 @@ class Budgets:
         """Asking takes a disk or a network."""
         return bool(self.budgets) and self.store.slow
 
-    @property
-    def per_call(self) -> tuple[Budget, ...]:
-        """Those that look at one call alone."""
-        return tuple(budget for budget in self.budgets if budget.per == ("call",))
-
     def accounts(self, scope: Scope) -> tuple[_Account, ...]:
         """Return the accounts that a call of this caller is charged to, now."""
-        now, found = self._clock(), dict[str, tuple[float | None, list[Budget]]]()
-        for budget in self.budgets:
-            if budget.per != ("call",):
-                name, ends_at = _account_of(budget, scope, now)
-                found.setdefault(name, (ends_at, []))[1].append(budget)
-        return tuple(_Account(name, ends, tuple(own)) for name, (ends, own) in found.items())
+        now = self._clock()
+        return tuple(_Account(self._line(kind, scope, now), kind.budgets) for kind in self._kinds)
+
+    def _line(self, kind: _Kind, scope: Scope, now: float) -> Line:
+        parts, ends_at = [f"{key}={_quoted(getattr(scope, key))}" for key in kind.keys], None
+        if kind.window is not None:
+            sort = (kind.window, kind.zone)
+            window = self._windows.get(sort)
+            if window is None or not window.begins_at <= now < window.ends_at:
+                window = self._windows[sort] = _window(*sort, now)
+            parts.append(window.name)
+            ends_at = window.ends_at
+        return Line("|".join(parts) or "ever", kind.limits, ends_at)
 
     def states(self, scope: Scope) -> tuple[BudgetState, ...]:
         """Return how full each budget is for this caller; those per call are always empty.
@@ -299,15 +374,19 @@ class Budgets:
         Raises:
             StorageError: The store fails, and a hard budget depends on it.
         """
-        accounts = self.accounts(scope)
-        nothing = Standing(Amounts(), Amounts())
+        return self.states_of(self.accounts(scope))
+
+    def states_of(self, accounts: Sequence[_Account]) -> tuple[BudgetState, ...]:
+        """Return how full each budget is in these accounts; see `states`."""
+        nothing, names = Standing(NOTHING, NOTHING), [a.line.account for a in accounts]
         try:
-            standings = self.store.standings([a.name for a in accounts]) if accounts else []
+            with _Alone():
+                standings = self.store.standings(names) if names else []
         except StorageError as error:
             self._fail_closed(accounts, error)
             standings = [nothing] * len(accounts)
         found = [
-            BudgetState(budget, standing, account.ends_at)
+            BudgetState(budget, standing, account.line.keep_until)
             for account, standing in zip(accounts, standings, strict=True)
             for budget in account.budgets
         ]
@@ -324,7 +403,8 @@ class Budgets:
             return
         seconds = max(budget.hold_s for account in accounts for budget in account.budgets)
         try:
-            full = self.store.reserve(hold, most, [a.line for a in accounts], seconds)
+            with _Alone():
+                full = self.store.reserve(hold, most, [a.line for a in accounts], seconds)
         except StorageError as error:
             self._fail_closed(accounts, error)
             return
@@ -337,10 +417,12 @@ class Budgets:
         A store that fails keeps the hold, at the most the call could cost, until it expires: that
         errs on the safe side, and is warned of.
         """
-        if not accounts:
+        if not accounts or _Alone.waits(lambda: self.settle(hold, spent, accounts)):
             return
+        charged = [(account.line.account, account.line.keep_until) for account in accounts]
         try:
-            self.store.settle(hold, [(a.name, a.ends_at) for a in accounts], spent)
+            with _Alone():
+                self.store.settle(hold, charged, spent)
         except StorageError as error:
             warnings.warn(
                 f"a call could not be charged to its budgets; what was held for it stays held: "
@@ -350,8 +432,10 @@ class Budgets:
             )
 
     def _refusal(self, account: _Account, most: Amounts) -> BudgetExceededError:
-        (standing,) = self.store.standings([account.name])
-        states = [BudgetState(b, standing, account.ends_at) for b in account.budgets if b.hard]
+        name, _, ends_at = account.line
+        with _Alone():
+            (standing,) = self.store.standings([name])
+        states = [BudgetState(b, standing, ends_at) for b in account.budgets if b.hard]
         full = [state for state in states if state.lacks(most)]
         return (full or states)[0].error()
 
@@ -363,28 +447,32 @@ class Budgets:
         )
 
 
-def _account_of(budget: Budget, scope: Scope, now: float) -> tuple[str, float | None]:
-    parts, ends_at = [], None
-    for key in sorted(budget.per):
-        if key in _KEYS:
-            parts.append(f"{key}={quote(getattr(scope, key) or '', safe='')}")
-        else:
-            begins, ends_at = _window(key, now, _zone(budget.timezone))
-            parts.append(f"{key}={begins}")
-    return "|".join(parts) or "ever", ends_at
+def _quoted(name: str | None) -> str:
+    """Return a name in which nothing can be mistaken for another part of an account's."""
+    return quote(name, safe="", errors="surrogatepass") if name else ""
 
 
-def _window(kind: str, now: float, zone: tzinfo) -> tuple[str, float]:
-    """Return the name of the hour, day or month around a moment, and when it ends."""
-    local = datetime.fromtimestamp(now, zone)
-    begins = local.replace(minute=0, second=0, microsecond=0)
-    if kind == "hour":
-        return f"{begins:%Y-%m-%dT%H%z}", begins.timestamp() + 3600
-    begins = begins.replace(hour=0, fold=0)
+class _Window(NamedTuple):
+    """An hour, day or month: unix times, in seconds, and its name."""
+
+    begins_at: float
+    ends_at: float
+    name: str
+
+
+def _window(kind: str, zone: str, now: float) -> _Window:
+    """Return the hour, day or month around a moment."""
+    local = datetime.fromtimestamp(now, _zone(zone))
+    place = "" if zone == "UTC" else f"@{zone}"
+    if kind == "hour":  # whole hours of the zone's own time, whatever its clocks do
+        ahead = (local.utcoffset() or timedelta()).total_seconds()
+        begins_at = (now + ahead) // 3600 * 3600 - ahead
+        return _Window(begins_at, begins_at + 3600, f"hour={local:%Y-%m-%dT%H%z}{place}")
+    begins = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
     if kind == "day":
         ends = begins + timedelta(days=1)  # of the calendar: 23 to 25 hours
     else:
         begins = begins.replace(day=1)
         ends = (begins + timedelta(days=32)).replace(day=1)
-    place = "" if zone is UTC else f"@{zone}"
-    return f"{begins:%Y-%m-%d}{place}", ends.timestamp()
+    name = f"{kind}={begins:%Y-%m-%d}{place}"
+    return _Window(begins.timestamp(), ends.timestamp(), name)

@@ -20,7 +20,7 @@ _FORGET = 0.99
 """What is left of a call's weight after the next one: about the last hundred count."""
 
 _PRIOR_CALLS = 5.0
-"""As many imagined calls say that the prediction was right: few calls move it little."""
+"""As many imagined calls came first and say that the prediction was right: few move it little."""
 
 _FEWEST = 5
 """Calls from which on the time of an answer is predicted."""
@@ -39,7 +39,9 @@ class _Sums:
     predicted: float = 0.0
     written: float = 0.0
     calls: float = 0.0
+    imagined: float = _PRIOR_CALLS
     answers: int = 0
+    weight: float = 0.0
     tokens: float = 0.0
     seconds: float = 0.0
     tokens2: float = 0.0
@@ -49,9 +51,23 @@ class _Sums:
     cached: float = 0.0
     energy: RunningFit = field(default_factory=RunningFit)
 
-    def fade(self) -> None:
-        for name in ("predicted", "written", "calls", "tokens", "seconds", "tokens2", "product"):
-            setattr(self, name, getattr(self, name) * _FORGET)
+    def measured(self, predicted: int, written: int) -> None:
+        self.predicted = self.predicted * _FORGET + predicted
+        self.written = self.written * _FORGET + written
+        self.calls = self.calls * _FORGET + 1
+        self.imagined *= _FORGET
+
+    def timed(self, tokens: int, seconds: float, now: float) -> None:
+        self.answers, self.timed_at = self.answers + 1, now
+        self.weight = self.weight * _FORGET + 1
+        self.tokens = self.tokens * _FORGET + tokens
+        self.seconds = self.seconds * _FORGET + seconds
+        self.tokens2 = self.tokens2 * _FORGET + tokens * tokens
+        self.product = self.product * _FORGET + tokens * seconds
+
+    def reused(self, repeated: int, cached: int) -> None:
+        self.repeated = self.repeated * _FORGET + repeated
+        self.cached = self.cached * _FORGET + cached
 
 
 class Experience:
@@ -93,31 +109,23 @@ class Experience:
             return
         with self._lock:
             sums = self._sums.setdefault(name, _Sums())
-            sums.fade()
             if predicted:
-                sums.predicted += predicted
-                sums.written += usage.output_tokens
-                sums.calls += 1
+                sums.measured(predicted, usage.output_tokens)
             if seconds is not None:
-                sums.answers += 1
-                sums.tokens += usage.output_tokens
-                sums.seconds += seconds
-                sums.tokens2 += usage.output_tokens**2
-                sums.product += usage.output_tokens * seconds
-                sums.timed_at = self._clock()
+                sums.timed(usage.output_tokens, seconds, self._clock())
             if repeated >= _SHORTEST_CACHED:
-                sums.repeated = sums.repeated * _FORGET + repeated
-                sums.cached = sums.cached * _FORGET + min(usage.cached_tokens, repeated)
+                sums.reused(repeated, min(usage.cached_tokens, repeated))
             if energy is not None:
                 sums.energy.add(usage, energy)
 
     def output_tokens(self, name: str, predicted: int) -> int:
         """Return the predicted tokens of an answer, corrected by how long answers have been."""
-        sums = self._sums.get(name)
-        if sums is None or not sums.calls:
-            return predicted
-        usual = sums.predicted / sums.calls * _PRIOR_CALLS
-        ratio = (sums.written + usual) / (sums.predicted + usual)
+        with self._lock:
+            sums = self._sums.get(name)
+            if sums is None or not sums.calls:
+                return predicted
+            usual = sums.predicted / sums.calls * sums.imagined
+            ratio = (sums.written + usual) / (sums.predicted + usual)
         return max(1, round(predicted * ratio))
 
     def seconds(self, name: str, output_tokens: int) -> float | None:
@@ -125,15 +133,17 @@ class Experience:
 
         A line through seconds and tokens, by least squares; flat where it would fall.
         """
-        sums = self._sums.get(name)
-        if sums is None or sums.answers < _FEWEST or self._clock() - sums.timed_at > _STALE_S:
-            return None
-        # The weights add up to this, as every sum has faded alike.
-        n = (1 - _FORGET**sums.answers) / (1 - _FORGET)
-        spread = sums.tokens2 - sums.tokens**2 / n
-        slope = (sums.product - sums.tokens * sums.seconds / n) / spread if spread > 1e-9 else 0.0
-        slope = max(0.0, slope)
-        return max(0.0, (sums.seconds - slope * sums.tokens) / n + slope * output_tokens)
+        with self._lock:
+            sums = self._sums.get(name)
+            if sums is None or sums.answers < _FEWEST or self._clock() - sums.timed_at > _STALE_S:
+                return None
+            n = sums.weight
+            tokens, seconds = sums.tokens / n, sums.seconds / n
+            spread, rise = sums.tokens2 / n - tokens**2, sums.product / n - tokens * seconds
+        slope = 0.0
+        if spread > 1e-6 * tokens**2:  # else they are all as long, but for rounding
+            slope = max(0.0, rise / spread)
+        return max(0.0, seconds + slope * (output_tokens - tokens))
 
     def cached_share(self, name: str, repeated: int) -> float:
         """Return the expected share (0 to 1) of a repeated beginning that comes out of the cache.
@@ -144,10 +154,9 @@ class Experience:
         """
         if repeated < _SHORTEST_CACHED:
             return 0.0
-        sums = self._sums.get(name)
-        if sums is None or not sums.repeated:
-            return 1.0
-        return sums.cached / sums.repeated
+        with self._lock:
+            sums = self._sums.get(name)
+            return sums.cached / sums.repeated if sums is not None and sums.repeated else 1.0
 
     def energy_rates(self, name: str) -> EnergyRates | None:
         """Return the energy of its tokens as learned from measured calls."""

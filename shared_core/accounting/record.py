@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 __all__ = ["Facts", "make_entry"]
 
 _NOT_ASKED = ("resting", "refused")
+_WHY = {
+    "failed": "which failed",
+    "cancelled": "which was cancelled",
+    "resting": "which rests",
+    "refused": "for which a budget had no room",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +96,8 @@ def _reason(facts: Facts, answered_by: str) -> str:
     decision = facts.decision
     if answered_by == decision.candidate:
         return decision.reason
-    failed = {attempt.candidate for attempt in facts.attempts if attempt.outcome != "answered"}
-    why = "which failed" if decision.candidate in failed else "by the strategy's choice"
+    outcomes = {attempt.candidate: attempt.outcome for attempt in facts.attempts}
+    why = _WHY.get(outcomes.get(decision.candidate, "answered"), "by the strategy's choice")
     return f"{answered_by} stepped in for {decision.candidate}, {why}; {decision.reason}"
 
 

@@ -25,7 +25,7 @@ class Shares:
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # an abandoned stream may be collected inside
         self._running: dict[int, float | None] = {}  # by token: what one call's share was then
         self._tokens = 0
         self._last: float | None = None  # joules at the last event

@@ -26,9 +26,11 @@ from shared_core.errors import ConfigurationError
 __all__ = [
     "ENDED_S",
     "GRACE_S",
+    "MOST",
     "NOTHING",
     "UNUSED_S",
     "Amounts",
+    "Limits",
     "Line",
     "MemoryStore",
     "Shared",
@@ -56,7 +58,7 @@ when it is not known whether it was done."""
 _MOST_ENDED = 100_000
 """Ended holds that are remembered in memory at most, where no settlement can be lost on its way."""
 
-_MOST = 2**53
+MOST = 2**53
 """The greatest single amount: whole numbers up to here are exact in every store (9 million USD)."""
 
 
@@ -82,18 +84,22 @@ class Amounts(NamedTuple):
 NOTHING = Amounts()
 
 
+Limits = tuple[int | None, int | None, int | None, int | None]
+"""The most of each amount, in the order of `Amounts`; None: no limit."""
+
+
 class Line(NamedTuple):
     """One budget that a call must find room in.
 
     Attributes:
         account: Whose spending, in which window: "day=2026-11-26", "user=u7|day=2026-11-26".
-        limits: The most of each amount, in the order of `Amounts`; None: no limit.
+        limits: The most of each amount.
         keep_until: Unix time in seconds from which nobody asks for the account again; None: it is
             kept as long as it is used. See `GRACE_S`, `UNUSED_S`.
     """
 
     account: str
-    limits: tuple[int | None, int | None, int | None, int | None]
+    limits: Limits
     keep_until: float | None
 
 
@@ -252,10 +258,10 @@ def already_held(hold: str) -> ConfigurationError:
 def _check_hold(hold: str, amounts: Amounts) -> None:
     _check_name("a hold", hold)
     if len(amounts) != len(NOTHING) or not all(
-        isinstance(amount, int) and 0 <= amount <= _MOST for amount in amounts
+        isinstance(amount, int) and 0 <= amount <= MOST for amount in amounts
     ):
         raise ConfigurationError(
-            f"amounts are four whole numbers from 0 to {_MOST}, not {tuple(amounts)!r}"
+            f"amounts are four whole numbers from 0 to {MOST}, not {tuple(amounts)!r}"
         )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Iterator
-from contextlib import aclosing, closing
+from contextlib import aclosing, closing, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -97,7 +97,7 @@ class Guard:
         """Call the asked candidate once it may be called."""
         for seconds in self._waits(ask):
             self.sleep(seconds)
-        hold = self.account.open(ask)
+        hold = self._opened(ask)
         try:
             reply = self.deadline.call(lambda: self.transport.send(hold.ask))
         except BaseException as error:
@@ -112,7 +112,7 @@ class Guard:
         """Do the same without blocking."""
         for seconds in self._waits(ask):
             await self.asleep(seconds)
-        hold = await self.account.aopen(ask)
+        hold = await self._aopened(ask)
         try:
             reply = await self.deadline.acall(lambda: self.transport.asend(hold.ask))
         except BaseException as error:
@@ -127,7 +127,7 @@ class Guard:
         """Yield the asked candidate's chunks once it may be called."""
         for seconds in self._waits(ask):
             self.sleep(seconds)
-        hold, seen = self.account.open(ask), list[Any]()
+        hold, seen = self._opened(ask), list[Any]()
         try:
             with closing(self.deadline.iterate(self.transport.stream(hold.ask))) as chunks:
                 for chunk in chunks:
@@ -145,7 +145,7 @@ class Guard:
         """Do the same without blocking."""
         for seconds in self._waits(ask):
             await self.asleep(seconds)
-        hold, seen = await self.account.aopen(ask), list[Any]()
+        hold, seen = await self._aopened(ask), list[Any]()
         try:
             stream = self.deadline.aiterate(self.transport.astream(hold.ask))
             async with aclosing(stream) as chunks:
@@ -202,9 +202,25 @@ class Guard:
             self.account.waited(seconds)
             patience, left = patience - seconds, self.deadline.left()
 
+    def _opened(self, ask: Ask) -> Any:
+        try:
+            return self.account.open(ask)
+        except BaseException:
+            self.health.abandoned(ask.candidate)  # a trial that is not made is another's
+            raise
+
+    async def _aopened(self, ask: Ask) -> Any:
+        try:
+            return await self.account.aopen(ask)
+        except BaseException:
+            self.health.abandoned(ask.candidate)
+            raise
+
     def _remains(self, ask: Ask, seen: list[Any], error: BaseException) -> dict[str, Any]:
         """Return what is left of a stream that broke off: its text, and whether it is billed."""
-        shown = self.transport.join(ask, seen).text if seen else ""
+        shown = ""
+        with suppress(Exception):  # chunks that cannot be joined may be what broke it off
+            shown = self.transport.join(ask, seen).text if seen else ""
         return {"billed": bool(seen) or is_billed(error), "shown": shown}
 
     def _ended(self, ask: Ask, error: BaseException) -> None:

@@ -94,7 +94,7 @@ class Health:
             raise ConfigurationError(f"cooldown must be a Cooldown(...), not {cooldown!r}")
         self.cooldown, self._clock, self._chance = cooldown, clock, chance
         self._states: dict[str, _State] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # an abandoned stream may be collected inside
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Leave behind what was learned: another process finds out for itself."""
