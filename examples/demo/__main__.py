@@ -92,7 +92,8 @@ def run(options: Options, console: Console) -> int:
         energy = wattmeter.method if wattmeter.complete else None
         summarise(trials, len(prompts), list(models), options, console, energy)
         offer_tool(chat, console)
-        report.show(console, str(ledger.report()))
+        console.print()
+        console.print(str(ledger.report()), markup=False, highlight=False, soft_wrap=True)
     report.show(console, report.CAVEAT)
     return 0 if trials and not unanswered(trials) else 1
 

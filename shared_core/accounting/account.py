@@ -289,6 +289,7 @@ class Account:
                 energy=energy,
                 error=None if ended.error is None else type(ended.error).__name__,
                 cost_usd_high=spent.nano_usd / 1e9 if cost is None and spent.nano_usd else None,
+                predicted_tokens=self._predicted(name),
             )
         )
         if ended.reply is not None and usage is not None:
@@ -341,9 +342,12 @@ class Account:
         shorter = self._most.amounts(hold.ask.candidate, size)
         return Amounts(*map(min, shorter, hold.most))
 
-    def _learn(self, name: str, usage: Usage, seconds: float, measured: Energy | None) -> None:
+    def _predicted(self, name: str) -> int | None:
         estimates = self._decision.estimates
-        predicted = next((e.predicted_tokens for e in estimates if e.candidate == name), None)
+        return next((e.predicted_tokens for e in estimates if e.candidate == name), None)
+
+    def _learn(self, name: str, usage: Usage, seconds: float, measured: Energy | None) -> None:
+        predicted = self._predicted(name)
         repeated = repeated_tokens(self._prompt) if self._prompt.author == name else 0
         self._books.experience.note(
             name, usage, seconds, predicted=predicted, repeated=repeated, energy=measured

@@ -17,7 +17,7 @@ from zlib import crc32
 from shared_core.errors import StorageError
 from shared_core.types import Alternative, Attempt, Energy, Entry, Usage
 
-__all__ = ["DEALS", "connect", "connect_readonly", "faults", "insert", "prune", "stored"]
+__all__ = ["DEALS", "connect", "connect_readonly", "faults", "insert", "past", "prune", "stored"]
 
 APPLICATION: Final = 0x724C4C4D  # "rLLM": tells the file from other programs' databases
 VERSION: Final = 1
@@ -45,6 +45,7 @@ CREATE TABLE attempts (
     input_tokens INTEGER, output_tokens INTEGER, cached_tokens INTEGER,
     cache_write_tokens INTEGER, reasoning_tokens INTEGER, free INTEGER,
     cost_usd REAL, cost_usd_high REAL, wh_low REAL, wh REAL, wh_high REAL, energy_method TEXT,
+    predicted_tokens INTEGER,
     kept INTEGER NOT NULL, -- the caller got its answer
     PRIMARY KEY (entry, place)
 ) WITHOUT ROWID;
@@ -66,7 +67,7 @@ _ENTRY: Final = (
     "(NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _ATTEMPT: Final = (
-    "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _ALTERNATIVE: Final = "REPLACE INTO alternatives VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
@@ -306,6 +307,7 @@ def _attempt_row(entry: int, place: int, attempt: Attempt, kept: bool) -> tuple[
         attempt.cost_usd,
         attempt.cost_usd_high,
         *_energy_cells(attempt.energy),
+        attempt.predicted_tokens,
         kept,
     )
 
@@ -336,6 +338,41 @@ def _alternative_row(entry: int, place: int, other: Alternative) -> tuple[Any, .
         other.local,
         other.cost_usd,
         *_energy_cells(other.energy),
+    )
+
+
+def past(connection: sqlite3.Connection, candidate: str, most: int) -> list[Attempt]:
+    """Return a candidate's last answers with known usage, oldest first.
+
+    Args:
+        connection: To read from.
+        candidate: Its name.
+        most: How many at most; looked for among the last hundred times as many entries.
+    """
+    found = _rows(
+        connection,
+        "SELECT * FROM attempts WHERE candidate = ? AND outcome = 'answered' "
+        "AND input_tokens IS NOT NULL AND entry > (SELECT max(id) FROM entries) - ? "
+        "ORDER BY entry DESC, place DESC LIMIT ?",
+        (candidate, 100 * most, most),
+    )
+    return [_as_attempt(row) for row in found][::-1]
+
+
+def _as_attempt(row: dict[str, Any]) -> Attempt:
+    counts = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens")
+    usage = Usage(*(row[name] for name in (*counts, "reasoning_tokens")), free=bool(row["free"]))
+    energy = None
+    if row["wh"] is not None:
+        energy = Energy(row["wh_low"], row["wh"], row["wh_high"], row["energy_method"])
+    return Attempt(
+        candidate=row["candidate"],
+        outcome=row["outcome"],
+        seconds=row["seconds"],
+        usage=usage,
+        cost_usd=row["cost_usd"],
+        energy=energy,
+        predicted_tokens=row["predicted_tokens"],
     )
 
 

@@ -28,13 +28,14 @@ from shared_core.accounting.database import (
     connect_readonly,
     faults,
     insert,
+    past,
     prune,
     stored,
 )
 from shared_core.accounting.savings import Report, make_report
 from shared_core.accounting.sheet import written
 from shared_core.errors import ConfigurationError, StorageError, UnknownDecisionError
-from shared_core.types import Entry
+from shared_core.types import Attempt, Entry
 
 __all__ = ["Ledger", "LedgerFile", "LedgerWarning"]
 
@@ -202,6 +203,15 @@ class Ledger:
             else:
                 with self._reports, LedgerFile(self.path).reading() as connection:
                     yield connection
+
+    def past(self, candidate: str, most: int = 200) -> list[Attempt]:
+        """Return a candidate's last answers whose tokens are known, oldest first.
+
+        Raises:
+            StorageError: They cannot be read.
+        """
+        with self.reading() as connection:
+            return past(connection, candidate, most)
 
     def close(self) -> None:
         """Write what is kept aside and close the file; what is in memory is forgotten.
