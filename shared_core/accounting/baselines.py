@@ -13,7 +13,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from shared_core.accounting.database import DEALS
 from shared_core.accounting.sums import Sums
 
 __all__ = [
@@ -109,7 +108,7 @@ class Comparison:
         charged = compared | (self.live & ~self.found.answered & self.known)
         pieces = self._pieces(charged, others * compared[:, None, None], members)
         if mixed:
-            pieces = replace(pieces, answered=by_deal(self.found.deal, shares[:, members]))
+            pieces = replace(pieces, answered=self._by_deal(shares[:, members]))
         return {
             "baseline": baseline,
             "model": None if place is None else self.found.names[place],
@@ -134,6 +133,9 @@ class Comparison:
             "left_out": self._calls(shadow & ~compared),
         }
 
+    def _by_deal(self, values: npt.NDArray[Any]) -> Floats:
+        return by_deal(self.found.deal, values, self.weights.shape[1])
+
     def _calls(self, mask: Masks) -> int:
         return int(self.found.calls[mask].sum())
 
@@ -143,11 +145,11 @@ class Comparison:
         enough = (alone * found.calls[:, None]).sum(axis=0) >= ENOUGH
         alone = (alone & enough)[:, members]
         return _Pieces(
-            calls=by_deal(found.deal, found.calls * charged),
-            spent=by_deal(found.deal, self.spent * charged[:, None]),
-            others=by_deal(found.deal, others),
-            true=by_deal(found.deal, self.spent[:, 1, None] * alone),
-            estimated=by_deal(found.deal, self.others[:, members, 1] * alone),
+            calls=self._by_deal(found.calls * charged),
+            spent=self._by_deal(self.spent * charged[:, None]),
+            others=self._by_deal(others),
+            true=self._by_deal(self.spent[:, 1, None] * alone),
+            estimated=self._by_deal(self.others[:, members, 1] * alone),
         )
 
     def _figures(self, pieces: _Pieces, known: bool, sign: int = 1) -> dict[str, Any]:
@@ -162,7 +164,7 @@ class Comparison:
             nothing = {"other": UNKNOWN, "spent": None, "saved": UNKNOWN, "share": UNKNOWN}
             return {**nothing, "method_low": None, "method_high": None, "calls": 0}
         groups = int((pieces.calls > 0).sum())
-        others, spent = pieces.drawn(np.ones((1, DEALS)))
+        others, spent = pieces.drawn(np.ones((1, len(pieces.calls))))
         many_others, many_spent = pieces.drawn(self.weights)
         saved, many_saved = sign * (others - spent)[0], sign * (many_others - many_spent)[:, 1]
         base, many_base = (others[0, 1], many_others[:, 1])
@@ -199,19 +201,16 @@ def cheapest(compared: Sequence[Comparison]) -> int | None:
     return None
 
 
-def weights_of(deal: npt.NDArray[np.int64], rng: np.random.Generator, draws: int) -> Floats:
-    """Return how often each group of conversations is drawn, draws x `DEALS`."""
-    groups = np.unique(deal)
-    weights = np.zeros((draws, DEALS))
-    if len(groups):
-        chances = np.full(len(groups), 1 / len(groups))
-        weights[:, groups] = rng.multinomial(len(groups), chances, size=draws)
-    return weights
+def weights_of(groups: int, rng: np.random.Generator, draws: int) -> Floats:
+    """Return how often each group of conversations is drawn, draws x groups."""
+    if not groups:
+        return np.zeros((draws, 0))
+    return rng.multinomial(groups, np.full(groups, 1 / groups), size=draws).astype(float)
 
 
-def by_deal(deal: npt.NDArray[np.int64], values: npt.NDArray[Any]) -> Floats:
+def by_deal(deal: npt.NDArray[np.int64], values: npt.NDArray[Any], groups: int) -> Floats:
     """Return sums over the first axis by group of conversations."""
-    summed = np.zeros((DEALS, *values.shape[1:]))
+    summed = np.zeros((groups, *values.shape[1:]))
     np.add.at(summed, deal, values)
     return summed
 

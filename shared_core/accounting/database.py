@@ -119,14 +119,16 @@ def connect_readonly(path: Path, wait_s: float = 5.0) -> sqlite3.Connection:
     place = f"the ledger {str(path)!r}"
     if not path.is_file():
         raise StorageError(place, "it is a folder" if path.is_dir() else "it does not exist")
-    address = f"{path.absolute().as_uri()}?mode=ro"
+    # Strictly read-only, SQLite would leave files beside it that it may make but not remove.
+    address = f"{path.absolute().as_uri()}?mode=rw"
     if not os.access(path.parent, os.W_OK) and not _beside(path, "-wal").exists():
-        address += "&immutable=1"  # SQLite would want to put files beside it
+        address += "&immutable=1"  # nor can they be made: nobody is writing
     try:
         connection = _opened(address, wait_s)
         try:
             if not _is_ours(connection, path):
                 raise StorageError(place, "it holds no tables: it is no ledger")
+            connection.execute("PRAGMA query_only = TRUE")
         except BaseException:
             connection.close()
             raise

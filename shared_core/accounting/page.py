@@ -32,8 +32,7 @@ p { margin: .3rem 0; color: #4a5568; } .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .8rem .3rem 0; text-align: left; vertical-align: top; }
 th { border-bottom: 2px solid #cbd5e0; font-weight: 600; }
-td { border-bottom: 1px solid #edf2f7; overflow-wrap: anywhere; }
-td:not(:first-child) { white-space: nowrap; }
+td { border-bottom: 1px solid #edf2f7; white-space: nowrap; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(480px, 1fr)); gap: 1rem; }
 .plots img { width: 100%; }
 """
@@ -107,7 +106,7 @@ def _compared(report: Report, unit: str) -> str:
                 axes.plot([ends[0][0], ends[1][0]], [place + 0.2] * 2, color="#1a202c")
             model = "" if row["model"] is None else f"\n{shown(row['model'])}"
             labels.append(f"{row['baseline']}{model}\n{row['calls']:,} calls")
-        axes.set_yticks(range(len(rows)), labels)
+        axes.set_yticks(range(len(rows)), labels, multialignment="right")
         axes.invert_yaxis()
         axes.set_xlim(left=0)
         axes.set_xlabel(unit)
@@ -141,7 +140,7 @@ def _by_day(report: Report) -> str:
         axes.set_xticks(range(0, len(days), step), days[::step], rotation=30, ha="right")
         axes.set_ylabel(f"{unit} per day (UTC)")
         axes.set_title("Spending per day, by the model that answered" if known else "Calls per day")
-        axes.legend(loc="upper left", fontsize="small")
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small", frameon=False)
 
     return _picture(draw, f"{unit} per day by model: {', '.join(names)}") if days else ""
 

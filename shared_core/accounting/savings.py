@@ -137,7 +137,7 @@ def make_report(
     rng = np.random.default_rng(seed)
     with ledger.reading() as connection:
         found = sums(connection, period)
-        weights = weights_of(found.deal, rng, draws)
+        weights = weights_of(found.groups, rng, draws)
         compared = [Comparison(found, unit, weights) for unit in ("USD", "Wh")]
         ends = best(found), cheapest(compared)
         totals = _totals(connection, period)
@@ -167,7 +167,8 @@ SELECT outcome, shadow, energy_method, count(*) AS calls, min(started_at) AS fir
     sum(CASE WHEN cost_usd IS NULL THEN cost_usd_high END) AS usd_high,
     sum(cost_usd IS NULL AND cost_usd_high IS NULL) AS unbounded,
     sum(wh_low) AS wh_low, sum(wh) AS wh, sum(wh_high) AS wh_high, count(wh) AS wh_known,
-    sum(overhead_s) AS overhead_s, sum(lost_cache_usd) AS lost_cache_usd
+    sum(overhead_s) AS overhead_s, sum(lost_cache_usd) AS lost_cache_usd,
+    sum(lost_cache_usd > 0) AS lost_caches
 FROM entries e WHERE {} GROUP BY outcome, shadow, energy_method
 """
 _CONVERSATIONS = """
@@ -269,7 +270,8 @@ def _apart(
         lines.append({"what": what, "count": _total(found, "attempts"), **_sum_of(found)})
     calls = _total(totals, "calls")
     lost = {"usd": _total(totals, "lost_cache_usd"), "usd_unknown": 0, "wh": None, "wh_unknown": 0}
-    lines.append({"what": "warm prompt caches that were left", "count": calls, **lost})
+    left = _total(totals, "lost_caches")
+    lines.append({"what": "warm prompt caches that were left", "count": left, **lost})
     seconds = _total(totals, "overhead_s")
     overhead = {"seconds": seconds, "mean_seconds": ratio(seconds, calls)}
     nothing = {"usd": None, "usd_unknown": 0, "wh": None, "wh_unknown": 0}
@@ -349,14 +351,15 @@ def _scores(
     None stands for all models.
     """
     found = list(rows(connection, _SCORES.format(period.where)))
-    deal = np.array([row["deal"] for row in found], int)
-    weights = weights_of(deal, rng, draws)
+    groups = {deal: place for place, deal in enumerate({row["deal"] for row in found})}
+    weights = weights_of(len(groups), rng, draws)
     known: dict[str | None, dict[str, Any]] = {}
     for name in (*names, None):
         own = [row for row in found if name in (None, row["candidate"])]
-        at = np.array([row["deal"] for row in own], int)
+        at = np.array([groups[row["deal"]] for row in own], int)
         n, score = (
-            by_deal(at, np.array([row[column] for row in own], float)) for column in ("n", "score")
+            by_deal(at, np.array([row[column] for row in own], float), len(groups))
+            for column in ("n", "score")
         )
         drawn = quotient(weights @ score, weights @ n)
         predicted = ratio(_total(own, "predicted"), _total(own, "predictions"))

@@ -32,7 +32,7 @@ _COLUMNS: Final = (
 
 def write_calls(file: TextIO, entries: Iterable[Mapping[str, Any]]) -> None:
     """Write one row per call: tokens are those of all its attempts, as far as they are known."""
-    table = csv.writer(file, lineterminator="\n")
+    table = csv.writer(file)
     table.writerow(_COLUMNS)
     for entry in entries:
         table.writerow([_disarmed(cell) for cell in _row(entry)])

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def _lines(table: Table) -> str:
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cells]
     body = [f"  {line.rstrip()}" for line in lines] if table.rows else ["  none"]
-    return "\n".join([table.title, *body, *(f"  {note}" for note in table.notes)])
+    notes = [fill(note, 98, initial_indent="  ", subsequent_indent="  ") for note in table.notes]
+    return "\n".join([table.title, *body, *notes])
 
 
 def tables(report: Report) -> list[Table]:
@@ -225,21 +227,25 @@ def _shares(title: str, label: str, found: Sequence[Mapping[str, Any]]) -> Table
 
 
 def _days(report: Report) -> Table:
-    days = list(dict.fromkeys(row["day"] for row in report.days))
-    last = set(days[-_DAYS:])
+    days: dict[str, list[Mapping[str, Any]]] = {}
+    for row in report.days:
+        days.setdefault(row["day"] or "not known", []).append(row)
     rows = [
         (
-            row["day"] or "not known",
-            shown(row["candidate"]),
-            _number(row["calls"]),
-            _known(row, "usd"),
-            _known(row, "wh"),
+            day,
+            _number(sum(row["calls"] for row in found)),
+            *(_known(_together(found, unit), unit) for unit in ("usd", "wh")),
         )
-        for row in report.days
-        if row["day"] in last
+        for day, found in list(days.items())[-_DAYS:]
     ]
     notes = (f"The last {_DAYS} of {len(days)} days.",) if len(days) > _DAYS else ()
-    return Table("By day (UTC) and model", ("day", "model", "calls", "USD", "Wh"), rows, notes)
+    return Table("By day (UTC)", ("day", "calls", "USD", "Wh"), rows, notes)
+
+
+def _together(found: Sequence[Mapping[str, Any]], unit: str) -> Mapping[str, Any]:
+    known = [row[unit] for row in found if row[unit] is not None]
+    unknown = sum(row[f"{unit}_unknown"] for row in found)
+    return {unit: sum(known) if known else None, f"{unit}_unknown": unknown}
 
 
 def shown(name: str) -> str:
@@ -257,7 +263,9 @@ def _known(row: Mapping[str, Any], unit: str) -> str:
     unknown = row[f"{unit}_unknown"]
     if not unknown:
         return _number(row[unit])
-    return f"{_number(row[unit])} ({_number(unknown)} not known)" if row[unit] else "not known"
+    if row[unit] is None:
+        return "not known"
+    return f"{_number(row[unit])} ({_number(unknown)} not known)"
 
 
 def _range(row: Mapping[str, Any]) -> str:
