@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -149,11 +149,11 @@ class Router:
             chosen = self[asked]
             contenders = [c for c in contenders if c[0] is chosen]
         states = self.books.states(prompt)
-        refusals, short = self._refusals(prompt, contenders, states)
+        refusals, full = self._refusals(prompt, contenders, states)
         refused = {refusal.candidate for refusal in refusals}
         allowed = [c for c in contenders if c[0].name not in refused]
         if not allowed:
-            raise short.error(refusals) if short else NoCandidateError(refusals)
+            raise [*full.values()][-1].error(refusals) if full else NoCandidateError(refusals)
         awake, resting = self._awake(allowed)
         delta, thrift = self._delta(states)
         order, reason = self._order(prompt, awake or allowed, delta)
@@ -175,7 +175,7 @@ class Router:
             calibration=self.threshold.note,
         )
         if self.shadow is not None and asked is None:
-            decision = self._in_shadow(decision, {c[0].name for c in allowed}, refusals)
+            decision = self._in_shadow(decision, refusals, full)
         return replace(decision, seconds=time.perf_counter() - started)
 
     def explain(self, prompt: Prompt, force: str | None = None) -> Decision:
@@ -284,9 +284,10 @@ class Router:
         prompt: Prompt,
         contenders: Sequence[Contender],
         states: Sequence[BudgetState],
-    ) -> tuple[tuple[Refusal, ...], BudgetState | None]:
-        """Return who is refused and why, and a budget that has no room, if one has none."""
-        rules, refusals, short = self._constraints(prompt), list[Refusal](), None
+    ) -> tuple[tuple[Refusal, ...], Mapping[str, BudgetState]]:
+        """Return who is refused and why, and by name for whom it is a budget that has no room."""
+        rules, refusals = self._constraints(prompt), list[Refusal]()
+        full: dict[str, BudgetState] = {}
         most = self.books.most(prompt, self.policy.usd_per_kwh)
         for candidate, estimate in contenders:
             reason = missing_capability(candidate, prompt) or broken_constraint(
@@ -295,10 +296,12 @@ class Router:
             if reason is None and most is not None:
                 longest = most.longest(candidate, estimate, states)
                 if isinstance(longest, Shortage):
-                    reason, short = longest.reason, longest.state or short
+                    reason = longest.reason
+                    if longest.state is not None:
+                        full[candidate.name] = longest.state
             if reason is not None:
                 refusals.append(Refusal(candidate.name, reason))
-        return tuple(refusals), short
+        return tuple(refusals), full
 
     def _delta(self, states: Sequence[BudgetState]) -> tuple[float, Sequence[str]]:
         """Return δ, raised step by step to 1 while a budget nears its end, and a word on that."""
@@ -313,12 +316,15 @@ class Router:
         )
 
     def _in_shadow(
-        self, decision: Decision, allowed: Collection[str], refusals: tuple[Refusal, ...]
+        self,
+        decision: Decision,
+        refusals: Sequence[Refusal],
+        full: Mapping[str, BudgetState],
     ) -> Decision:
         """Have the named candidate answer, and nobody else."""
         name = cast("str", self.shadow)
-        if name not in allowed:
-            raise NoCandidateError([r for r in refusals if r.candidate == name])
+        if own := [refusal for refusal in refusals if refusal.candidate == name]:
+            raise full[name].error(own) if name in full else NoCandidateError(own)
         reason = f"{name} answers in shadow mode; {decision.candidate} would: {decision.reason}"
         wanted = decision.candidate
         return replace(decision, candidate=name, reason=reason, fallbacks=(), wanted=wanted)
