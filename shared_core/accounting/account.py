@@ -6,6 +6,7 @@ In: a decision, then each attempt as it begins and ends. Out: the `Entry`, in th
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -64,13 +65,13 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How an attempt ended; `shown` is what a stream that broke off has given."""
+    """How an attempt ended; `shown` is the text that a stream which broke off has given."""
 
     outcome: Outcome
     usage: Usage | None
     reply: Reply | None = None
     error: BaseException | None = None
-    shown: str = ""
+    shown: str | None = None
 
 
 class Account:
@@ -105,6 +106,7 @@ class Account:
         self._most = books.most(prompt, usd_per_kwh)
         self._bounded = any(budget.hard and not budget.calls_alone for budget in budgets.budgets)
         self._spent = self._held = NOTHING
+        self._lock = threading.Lock()  # attempts side by side may be booked in several threads
 
     # --- around the call ---
 
@@ -148,14 +150,15 @@ class Account:
             BudgetExceededError: A budget has no room for it.
             StorageError: The store of a hard budget fails.
         """
-        self._asked += 1
-        hold = Hold(ask, f"{self._decision.id}.{self._asked}", NOTHING, 0.0)
-        if self._most is not None:
-            try:
-                self._reserve(hold, self._most)
-            except BudgetExceededError as error:
-                self.note(ask, "refused", error)
-                raise
+        with self._lock:
+            self._asked += 1
+            hold = Hold(ask, f"{self._decision.id}.{self._asked}", NOTHING, 0.0)
+            if self._most is not None:
+                try:
+                    self._reserve(hold, self._most)
+                except BudgetExceededError as error:
+                    self.note(ask, "refused", error)
+                    raise
         if (shares := self._shares(ask)) is not None:
             hold.metering = shares.begin()
         hold.started = self._clock()
@@ -173,28 +176,33 @@ class Account:
             raise
 
     def close(self, hold: Hold, reply: Reply) -> None:
-        """Charge an attempt that has answered."""
-        self._close(hold, Ended("answered", reply.usage, reply))
+        """Charge an attempt that has answered; a usage of no tokens at all was never counted."""
+        usage = reply.usage
+        counted = usage is not None and (usage.input_tokens or usage.output_tokens)
+        self._close(hold, Ended("answered", usage if counted else None, reply))
 
     async def aclose(self, hold: Hold, reply: Reply) -> None:
         """Do the same without blocking."""
         await self._off_loop(lambda: self.close(hold, reply))
 
-    def fail(self, hold: Hold, error: BaseException, *, billed: bool, shown: str = "") -> None:
+    def fail(
+        self, hold: Hold, error: BaseException, *, billed: bool, shown: str | None = None
+    ) -> None:
         """Free what was held for an attempt that has given no answer.
 
         Args:
             hold: What `open` gave.
             error: What ended it: its own error, or the caller's leaving.
             billed: Somebody may still be paid for it.
-            shown: What a stream has given so far, which is charged.
+            shown: The text that a stream has given so far, which is charged; empty where it gave
+                something else. None: nothing.
         """
         outcome: Outcome = "failed" if isinstance(error, Exception) else "cancelled"
-        usage = None if billed else Usage(0, 0)
+        usage = None if billed else Usage(0, 0, free=True)
         self._close(hold, Ended(outcome, usage, None, error, shown))
 
     async def afail(
-        self, hold: Hold, error: BaseException, *, billed: bool, shown: str = ""
+        self, hold: Hold, error: BaseException, *, billed: bool, shown: str | None = None
     ) -> None:
         """Do the same without blocking."""
         await self._off_loop(lambda: self.fail(hold, error, billed=billed, shown=shown))
@@ -281,8 +289,9 @@ class Account:
         if ended.reply is not None and usage is not None:
             self._learn(name, usage, seconds, measured)
         if self._most is not None:
-            self._held = self._held.minus(hold.most)
-            self._spent = self._spent.plus(spent)
+            with self._lock:
+                self._held = self._held.minus(hold.most)
+                self._spent = self._spent.plus(spent)
             self._books.budgets.settle(hold.id, spent, self._accounts)
 
     def _energy(self, name: str, usage: Usage | None) -> Energy | None:
@@ -297,7 +306,9 @@ class Account:
         """Return what the budgets are charged: the truth where it is known, else the most."""
         usage, reply = ended.usage, ended.reply
         if reply is None:  # refunded, but for what a stream has shown
-            return self._by_text(hold, ended.shown) if ended.shown else NOTHING
+            if ended.shown is None:
+                return NOTHING
+            return self._by_text(hold, ended.shown) if ended.shown else hold.most
         if usage is None:
             # Calls of tools are no text, and nobody counts them for us.
             plain = reply.text and not self._prompt.tools and self._prompt.schema is None
