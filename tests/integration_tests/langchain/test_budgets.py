@@ -1,4 +1,4 @@
-"""Budgets through the chat model: what is held, what is sent, who is refused, what is given back."""
+"""Budgets through the chat model: what is held and sent, who is refused, what is given back."""
 
 from __future__ import annotations
 
@@ -493,7 +493,7 @@ def test_langgraphs_thread_and_node_are_the_thread_and_the_step() -> None:
     made = StateGraph(MessagesState).add_node("draft", ask).add_node("review", ask)
     made.add_edge(START, "draft").add_edge("draft", "review").add_edge("review", END)
     app, asked = made.compile(), {"messages": [("user", "Hi")]}
-    app.invoke(asked, {"configurable": {"thread_id": 7}})  # type: ignore[arg-type]
+    app.invoke(asked, {"configurable": {"thread_id": 7}})
     assert [(e["thread"], e["step"]) for e in entries(llm)] == [("7", "draft"), ("7", "review")]
     with pytest.raises(BudgetExceededError):
         app.invoke(asked, {"configurable": {"thread_id": 7}})  # type: ignore[arg-type]
