@@ -362,8 +362,14 @@ def past(connection: sqlite3.Connection, candidate: str, most: int) -> list[Atte
 
 
 def _as_attempt(row: dict[str, Any]) -> Attempt:
-    counts = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens")
-    usage = Usage(*(row[name] for name in (*counts, "reasoning_tokens")), free=bool(row["free"]))
+    usage = Usage(
+        row["input_tokens"],
+        row["output_tokens"],
+        row["cached_tokens"],
+        row["cache_write_tokens"],
+        row["reasoning_tokens"],
+        bool(row["free"]),
+    )
     energy = None
     if row["wh"] is not None:
         energy = Energy(row["wh_low"], row["wh"], row["wh_high"], row["energy_method"])

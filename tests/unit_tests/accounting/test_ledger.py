@@ -101,6 +101,7 @@ def test_an_entry_comes_back_as_plain_json_with_every_figure(ledger: Ledger) -> 
             {
                 **{"candidate": "small", "outcome": "failed", "error": "Timeout", "seconds": 1.0},
                 **{"usage": None, "cost_usd": None, "cost_usd_high": 0.5, "energy_wh": None},
+                "predicted_tokens": None,
             },
             {
                 **{"candidate": "large", "outcome": "answered", "error": None, "seconds": 1.0},
@@ -109,6 +110,7 @@ def test_an_entry_comes_back_as_plain_json_with_every_figure(ledger: Ledger) -> 
                     **{"cache_write_tokens": 2, "reasoning_tokens": 1, "free": True},
                 },
                 **{"cost_usd": 0.25, "cost_usd_high": None, "energy_wh": measured},
+                "predicted_tokens": None,
             },
         ],
         "alternatives": [
