@@ -136,9 +136,9 @@ def _hash(prompt: Prompt) -> str:
     """Return 128 bits of SHA-256 over roles and texts."""
     digest = hashlib.sha256()
     for turn in prompt.turns:
-        digest.update(turn.role.encode())
-        digest.update(turn.text.encode("utf-8", "surrogatepass"))
-        digest.update(b"\0")
+        text = turn.text.encode("utf-8", "surrogatepass")
+        digest.update(b"%s %d " % (turn.role.encode(), len(text)))  # no text looks like two turns
+        digest.update(text)
     return digest.hexdigest()[:32]
 
 

@@ -13,8 +13,18 @@ from shared_core.accounting.stores import Amounts, MemoryStore, Standing
 from shared_core.decision.candidates import prepare_candidates
 from shared_core.errors import StorageError
 from shared_core.router import Router
-from shared_core.types import Ask, Candidate, Decision, Prompt, Reply, Scope, Steps, Usage
+from shared_core.types import Ask, Candidate, Decision, Prompt, Reply, Scope, Steps, Turn, Usage
 from tests.fakes.core import FakeTransport, FixedPredictor, candidate
+
+LISTED = "openai:gpt-4o-mini"
+"""Whose cached input costs half."""
+
+
+def conversation(author: str | None, repeated: int = 8000) -> Prompt:
+    """A user's question after a long conversation, whose last answer that candidate wrote."""
+    long = "x" * (4 * repeated - 40)
+    turns = (Turn("user", long), Turn("assistant", "y" * 40), Turn("user", "z" * 40))
+    return Prompt(turns, repeated + 10, author=author)
 
 
 def prepared(*given: Candidate) -> tuple[Candidate, ...]:
