@@ -2,19 +2,24 @@
 
 import asyncio
 import copy
+import faulthandler
 import os
 import pickle
+import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from contextlib import closing
+import traceback
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
+from shared_core.accounting.redis_store import RedisStore
 from shared_core.accounting.sqlite_store import SQLiteStore
 from shared_core.accounting.stores import (
     ENDED_S,
@@ -27,7 +32,7 @@ from shared_core.accounting.stores import (
     Standing,
     open_store,
 )
-from shared_core.errors import ConfigurationError, StorageError
+from shared_core.errors import ConfigurationError, MissingExtraError, StorageError
 
 SPENDER = Path(__file__).with_name("spender.py")
 ONE = Amounts(calls=1)
@@ -311,6 +316,20 @@ def said(process):
         return int(process.stdout.readline())
 
 
+@contextmanager
+def leaving():
+    """End a forked process here, and say why if it failed: pytest is the parent's."""
+    status = 1
+    try:
+        yield
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+
 class SharedContract:
     """For stores that processes share: `store`, and the `place` where it is."""
 
@@ -379,13 +398,10 @@ class SharedContract:
         store.settle("a", [("all", None)], ONE)
         child = os.fork()
         if not child:
-            status = 1
-            try:
+            with leaving():
                 store.settle("b", [("all", None)], ONE)
-                status = 0 if standing(store).spent.calls >= 2 else 2
+                assert standing(store).spent.calls >= 2
                 store.close()
-            finally:
-                os._exit(status)
         store.settle("c", [("all", None)], ONE)
         assert os.waitpid(child, 0)[1] == 0
         assert standing(store).spent == Amounts(calls=3)
@@ -400,19 +416,18 @@ class SharedContract:
 
         thread = threading.Thread(target=write)
         thread.start()
-        for _ in range(5):
-            child = os.fork()
-            if not child:
-                status = 1
-                try:
-                    signal.alarm(10)
-                    store.settle(f"b{child}", [("all", None)], ONE)
-                    status = 0
-                finally:
-                    os._exit(status)
-            assert os.waitpid(child, 0)[1] == 0
-        over.set()
-        thread.join()
+        try:
+            for turn in range(5):
+                child = os.fork()
+                if not child:
+                    faulthandler.dump_traceback_later(10, exit=True)
+                    with leaving():
+                        store.settle(f"b{turn}", [("all", None)], ONE)
+                assert os.waitpid(child, 0)[1] == 0
+        finally:
+            over.set()
+            thread.join()
+        assert standing(store).spent == Amounts(calls=5)
 
 
 class ForgettingContract:
@@ -712,6 +727,230 @@ class TestSQLiteFaults:
         assert isinstance(store, SQLiteStore)
         assert store.slow
         store.close()
+
+
+@pytest.fixture(scope="module")
+def redis_port(tmp_path_factory):
+    """A Redis server of our own, on loopback, that keeps nothing."""
+    pytest.importorskip("redis", reason="the Python package redis is not installed")
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("the program redis-server is not installed")
+    process, port = start_redis(program, tmp_path_factory.mktemp("redis"))
+    yield port
+    process.terminate()
+    process.wait()
+
+
+def start_redis(program, folder, *options):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    process = subprocess.Popen(
+        [program, *settings, *options], cwd=folder, stdout=subprocess.DEVNULL
+    )
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.02)
+        else:
+            return process, port
+    process.kill()
+    pytest.fail("redis-server did not start")
+
+
+@pytest.fixture
+def redis_place(redis_port):
+    client = redis_client(redis_port)
+    client.flushall()
+    client.close()
+    return f"redis://127.0.0.1:{redis_port}/3"
+
+
+def redis_client(port):
+    import redis
+
+    return redis.Redis(host="127.0.0.1", port=port, db=3, decode_responses=True)
+
+
+class TestRedis(StoreContract, SharedContract):
+    @pytest.fixture
+    def place(self, redis_place):
+        return redis_place
+
+    @pytest.fixture
+    def wait(self):
+        return time.sleep
+
+    @pytest.fixture
+    def store(self, place):
+        store = open_store(place)
+        yield store
+        store.close()
+
+    @pytest.fixture
+    def client(self, redis_port):
+        client = redis_client(redis_port)
+        yield client
+        client.close()
+
+    def test_every_key_is_in_one_slot_of_a_cluster_under_the_prefix(self, store, client):
+        assert store.reserve("a", ONE, [line("}{"), line("user")], 60) is None
+        store.settle("b", [("all", None)], ONE)
+        keys = client.keys("*")
+        assert len(keys) == 6
+        assert all(key.startswith("{router-llm}:") for key in keys)
+
+    def test_namespaces_share_nothing(self, store, place):
+        other = RedisStore(place, namespace="other")
+        other.settle("a", [("all", None)], ONE)
+        assert standing(store) == NOBODY
+        assert pickled(other).standings(["all"])[0].spent == ONE
+        other.close()
+
+    @pytest.mark.parametrize("namespace", ["", "a{b", "a}b"])
+    def test_a_namespace_without_a_hash_tag_is_refused(self, place, namespace):
+        with pytest.raises(ConfigurationError, match="a namespace is"):
+            RedisStore(place, namespace)
+
+    def test_an_account_is_kept_a_day_longer_than_its_window(self, store, client):
+        until = time.time() + 100
+        lines = [line("day", keep_until=until), line("total")]
+        assert store.reserve("a", ONE, lines, 60) is None
+        left = client.ttl("{router-llm}:account:day")
+        assert 100 + GRACE_S - 5 < left <= 100 + GRACE_S + 2
+        assert UNUSED_S - 5 < client.ttl("{router-llm}:account:total") <= UNUSED_S
+        store.settle("b", [("day", until - 50), ("none", until - 2 * GRACE_S)], ONE)
+        assert left - 5 < client.ttl("{router-llm}:account:day"), "never kept shorter than before"
+        assert client.exists("{router-llm}:account:none") == 0
+        assert ENDED_S - 5 < client.ttl("{router-llm}:ended:b") <= ENDED_S
+
+    def test_an_account_outlives_the_holds_in_it(self, store, client):
+        lines = [line("day", keep_until=0), line("total")]
+        assert store.reserve("a", ONE, lines, 1e7) is None
+        assert client.ttl("{router-llm}:account:day") >= 1e7
+        assert client.ttl("{router-llm}:account:total") >= 1e7
+
+    def test_void_holds_are_cleared_away(self, store, client):
+        for number in range(50):
+            assert store.reserve(str(number), ONE, [line()], 0.01) is None
+        time.sleep(0.05)
+        assert standing(store) == NOBODY
+        assert client.exists("{router-llm}:holds", "{router-llm}:void_at") == 0
+
+    def test_a_hold_whose_account_was_deleted_leaves_nothing_behind(self, store, client):
+        assert store.reserve("a", ONE, [line()], 60) is None
+        client.delete("{router-llm}:account:all")
+        store.settle("a", [("all", None)], ONE)
+        assert standing(store) == Standing(ONE, NOTHING)
+
+    def test_a_server_that_lost_its_scripts_gets_them_again(self, store, client):
+        store.settle("a", [("all", None)], ONE)
+        client.script_flush()
+        store.settle("b", [("all", None)], ONE)
+        assert standing(store).spent == Amounts(calls=2)
+
+    def test_keys_of_another_program_are_an_error(self, store, client):
+        client.set("{router-llm}:account:all", "x")
+        with pytest.raises(StorageError, match="the server refuses: WRONGTYPE"):
+            store.standings(["all"])
+
+    def test_a_server_that_is_slow_is_an_error(self, place, client):
+        store = RedisStore(place, timeout_s=0.2)
+        store.settle("a", [("all", None)], ONE)
+        client.client_pause(1500)
+        began = time.monotonic()
+        with pytest.raises(StorageError, match="did not answer in time"):
+            store.settle("b", [("all", None)], ONE)
+        assert time.monotonic() - began < 1.0, "it tried again"
+        client.client_unpause()
+        for _ in range(2):
+            store.settle("b", [("all", None)], ONE)
+        assert standing(store) == Standing(Amounts(calls=2), NOTHING)
+        store.close()
+
+    def test_a_connection_that_was_closed_meanwhile_is_made_again(self, store, client):
+        store.settle("a", [("all", None)], ONE)
+        client.client_kill_filter(_type="normal", skipme=True)
+        store.settle("b", [("all", None)], ONE)
+        assert standing(store).spent == Amounts(calls=2)
+
+    def test_a_server_that_died_is_an_error_that_shows_no_password(self, redis_port, tmp_path):
+        program = shutil.which("redis-server")
+        process, port = start_redis(program, tmp_path, "--requirepass", "tops3cret")
+        try:
+            place = f"redis://:tops3cret@127.0.0.1:{port}/0"
+            store, wrong = open_store(place), open_store(place.replace("3cret", "3cre7"))
+            assert store.reserve("a", ONE, [line()], 60) is None
+            with pytest.raises(StorageError, match="the user or the password") as refused:
+                wrong.standings(["all"])
+            wrong.close()
+        finally:
+            process.kill()
+            process.wait()
+        with pytest.raises(StorageError, match="the server cannot be reached") as lost:
+            store.settle("a", [("all", None)], ONE)
+        shown = [repr(store), repr(store._client), *map(traceback_of, (refused, lost))]
+        assert f"redis://127.0.0.1:{port}/0" in shown[0]
+        assert not [text for text in shown if "tops3cre" in text]
+        store.close()
+
+
+def traceback_of(raised):
+    return "".join(traceback.format_exception(raised.value))
+
+
+class TestRedisPlaces:
+    @pytest.fixture(autouse=True)
+    def _package(self):
+        pytest.importorskip("redis", reason="the Python package redis is not installed")
+
+    @pytest.mark.parametrize(
+        ("url", "shown"),
+        [
+            ("redis://me:s3cret@host", "redis://host:6379/0"),
+            ("rediss://:s3cret@host:6380/2", "rediss://host:6380/2"),
+            ("redis://host?password=s3cret&db=0", "redis://host:6379/0"),
+            ("redis://:a%2Fs3cret%40@host/1", "redis://host:6379/1"),
+            ("unix://me:s3cret@/run/redis.sock?db=1", "unix:///run/redis.sock"),
+        ],
+    )
+    def test_it_is_shown_without_the_password(self, url, shown):
+        store = open_store(url)
+        assert isinstance(store, RedisStore)
+        assert store.place == shown
+        assert repr(store) == f"RedisStore({shown!r})"
+        assert "s3cret" not in repr(store._client)
+        assert repr(pickled(store)) == repr(store)
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "redis://:12/s3cret@host",
+            "redis://:12?s3cret@host",
+            "redis://:12#s3cret@host",
+            "redis://:12@s3cret@host",
+            "redis://:s3cret",
+            "redis://host/s3cret",
+            "unix://s3cret",
+            "unix://",
+            "redis://host?s3cret=1",
+            "redis://host?db=s3cret",
+            "redis://[s3cret",
+        ],
+    )
+    def test_one_that_would_be_misread_is_refused_without_showing_it(self, url):
+        with pytest.raises(ConfigurationError) as raised:
+            open_store(url)
+        assert "s3cret" not in str(raised.value)
+
+    def test_without_the_package_it_says_how_to_get_it(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "redis", None)
+        with pytest.raises(MissingExtraError, match=r"\[redis\]"):
+            open_store("redis://host")
 
 
 class TestPlaces:
