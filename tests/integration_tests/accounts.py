@@ -93,5 +93,5 @@ def nothing_held(llm: Any, **scope: str) -> bool:
 
 def take(llm: Any, name: str, usd: float) -> None:
     """Have somebody else spend USD on the router's budgets."""
-    accounts = [(a.name, a.ends_at) for a in llm.budgets.accounts(Scope())]
+    accounts = [(a.line.account, a.line.keep_until) for a in llm.budgets.accounts(Scope())]
     llm.budgets.store.settle(name, accounts, Amounts(round(usd * 1e9), 0, 0, 1))
