@@ -17,7 +17,16 @@ from zlib import crc32
 from shared_core.errors import StorageError
 from shared_core.types import Alternative, Attempt, Energy, Entry, Usage
 
-__all__ = ["DEALS", "connect", "connect_readonly", "faults", "insert", "prune", "stored"]
+__all__ = [
+    "DEALS",
+    "connect",
+    "connect_readonly",
+    "faults",
+    "insert",
+    "is_database",
+    "prune",
+    "stored",
+]
 
 APPLICATION: Final = 0x724C4C4D  # "rLLM": tells the file from other programs' databases
 VERSION: Final = 1
@@ -134,6 +143,14 @@ def connect_readonly(path: Path, wait_s: float = 5.0) -> sqlite3.Connection:
     except faults as error:
         raise StorageError(place, _fault(error, path)) from error
     return connection
+
+
+def is_database(path: Path) -> bool:
+    """Return whether a file is one of SQLite's."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(16) == b"SQLite format 3\0"
 
 
 def _beside(path: Path, ending: str) -> Path:
