@@ -16,6 +16,7 @@ from shared_core.errors import (
     RouterError,
     TableError,
     UnknownCandidateError,
+    UnknownDecisionError,
 )
 from shared_core.execution.health import Cooldown
 from shared_core.prediction.fallback import FallbackPredictor
@@ -51,6 +52,7 @@ __all__ = [
     "Single",
     "TableError",
     "UnknownCandidateError",
+    "UnknownDecisionError",
     "call_scope",
     "cleared",
     "deadline_s",

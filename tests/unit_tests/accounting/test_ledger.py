@@ -185,6 +185,20 @@ def test_a_ledger_in_memory_costs_nothing_until_it_is_used() -> None:
     assert list(ledger.entries()) == []
 
 
+def test_a_ledger_needs_no_numpy_until_it_reports() -> None:
+    ran = child(
+        """
+        import sys
+        from shared_core.accounting.ledger import Ledger
+        from tests.fakes.entries import entry
+        ledger = Ledger()
+        ledger.add(entry())
+        print("numpy" in sys.modules, ledger.report().calls["all"], "matplotlib" in sys.modules)
+        """
+    )
+    assert (ran.stdout.strip(), ran.stderr) == ("False 1 False", "")
+
+
 def test_a_closed_ledger_opens_again_when_it_is_used(path: Path) -> None:
     ledger = Ledger(path)
     ledger.add(entry(0))
