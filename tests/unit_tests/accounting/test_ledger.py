@@ -314,6 +314,15 @@ def test_no_odd_value_loses_an_entry(ledger: Ledger) -> None:
     assert second["decision_id"] == "d1"
 
 
+def test_a_figure_that_is_no_number_costs_no_entry(ledger: Ledger) -> None:
+    nan = float("nan")
+    ledger.add(entry(0, delta=nan, seconds=nan, alternatives=(other("small", nan, nan),)))
+    (found,) = ledger.entries()
+    assert (found["delta"], found["seconds"]) == (None, None)
+    assert found["alternatives"][0]["quality"] is None
+    assert ledger.report().calls["all"] == 1
+
+
 # Places that cannot be used
 
 
