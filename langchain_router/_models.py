@@ -51,12 +51,21 @@ def look_at(candidate: Candidate) -> tuple[Any, dict[str, Any]]:
         stated["tool_calling"] = False
         if cls.with_structured_output is BaseChatModel.with_structured_output:
             stated["structured_output"] = False
-    own = next((getattr(model, name) for name in LIMITS if name in cls.model_fields), None)
-    if isinstance(own, int) and own > 0:
+    if own := _own_limit(given):
         stated["max_output_tokens"] = min(own, stated.get("max_output_tokens") or own)
     if listing := _listing(model):
         stated["listing"] = listing
     return given, stated
+
+
+def _own_limit(model: Any) -> int | None:
+    """Return how long the answers of a model get at most, by the bindings around it or itself."""
+    while isinstance(model, RunnableBinding):
+        if limit := longest_of(model.kwargs):
+            return limit
+        model = model.bound
+    names = [name for name in LIMITS if name in type(model).model_fields]
+    return longest_of({name: getattr(model, name) for name in names[:1]})
 
 
 def _listing(model: BaseChatModel) -> Listing | None:

@@ -173,8 +173,7 @@ class ChatTransport:
         """Return the same with the model as the user gave it."""
         candidate, kwargs = self.candidate(ask.candidate), self.request.kwargs()
         model: Runnable[Any, Any] = candidate.model
-        longest = ask.params.get("max_tokens")
-        if longest is not None and longest != self.request.prompt.max_tokens:
+        if (longest := ask.params.get("max_tokens")) is not None:
             model, kwargs = limited(model, kwargs, longest)
         return model, self.request.input_for(candidate), kwargs
 

@@ -139,8 +139,7 @@ class LLMTransport:
     def _call(self, prefix: str, ask: Ask) -> Any:
         candidate = self.candidate(ask.candidate)
         args, kwargs = self.request.arguments(candidate)
-        longest = ask.params.get("max_tokens")
-        if longest is not None and longest != self.request.prompt.max_tokens:
+        if (longest := ask.params.get("max_tokens")) is not None:
             kwargs = self._limited(candidate, kwargs, longest)
         return getattr(candidate.model, prefix + self.request.method)(*args, **kwargs)
 

@@ -32,7 +32,7 @@ class Watch:
     def __init__(self) -> None:
         """Begin with nothing, inside whatever is being watched already."""
         _listen()
-        self._reports: list[Usage | None] = []
+        self._reports: list[tuple[object, Usage | None]] = []
         self._outer = _WATCH.get()
 
     @contextmanager
@@ -44,16 +44,22 @@ class Watch:
         finally:
             _WATCH.reset(token)
 
-    def take(self, usage: Usage | None) -> None:
-        """Receive the report of one call; a router outside this one counts it too."""
-        self._reports.append(usage)
+    def take(self, raw: object, usage: Usage | None) -> None:
+        """Receive the report of one call; a router outside this one counts it too.
+
+        Args:
+            raw: What the provider said. A chat made of a completion tells of the same call twice.
+            usage: Its tokens.
+        """
+        if raw is None or not any(raw is known for known, _ in self._reports):
+            self._reports.append((raw, usage))
         if self._outer is not None:
-            self._outer.take(usage)
+            self._outer.take(raw, usage)
 
     @property
     def usage(self) -> Usage | None:
         """All calls together; None as soon as one reports nothing, or there was none."""
-        known = [usage for usage in self._reports if usage is not None]
+        known = [usage for _, usage in self._reports if usage is not None]
         return reduce(add, known) if known and len(known) == len(self._reports) else None
 
 
@@ -69,7 +75,8 @@ class UsageHandler(BaseEventHandler):
         """Take note of the end of a call."""
         watch = _WATCH.get()
         if watch is not None and isinstance(event, (LLMChatEndEvent, LLMCompletionEndEvent)):
-            watch.take(None if event.response is None else usage_of(event.response))
+            raw = None if event.response is None else event.response.raw
+            watch.take(raw, usage_of(event.response))
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The command `router-llm`: learn from a table of outcomes, measure it, ask it why.
+"""The command `router-llm`: learn from outcomes, measure it, ask it why, report what was saved.
 
 In: command-line arguments. Out: text on standard output, an exit code: 0, or 2 with one line on
 standard error where the input is wrong. Whatever fails, an artefact that was there stays as it was.
@@ -12,11 +12,14 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from shared_core.accounting.ledger import LedgerFile
+from shared_core.accounting.savings import make_report as report_savings
 from shared_core.decision.candidates import prepare_candidates
 from shared_core.decision.policy import Policy
 from shared_core.errors import ArtefactError, ConfigurationError, RouterError, TableError
@@ -133,7 +136,34 @@ def _parser() -> argparse.ArgumentParser:
         "--quality", type=float, help="share of the best model's quality to keep (default: 0.95)"
     )
     explain.add_argument("--detail", action="store_true", help="also say what moved the estimates")
+    _add_report(commands)
     return parser
+
+
+def _add_report(commands: Any) -> None:
+    about = "Say what was spent, and what was saved against three baselines."
+    report = commands.add_parser("report", help=about, description=about)
+    report.set_defaults(run=_report)
+    report.add_argument("ledger", type=Path, help="file of the ledger")
+    report.add_argument("--html", type=Path, help="file to write a page with plots to")
+    report.add_argument("--csv", type=Path, help="file to write the calls to, one per row")
+    report.add_argument("--json", type=Path, help="file to write the figures to")
+    for end, meaning in (("--since", "from this day on"), ("--until", "up to before this day")):
+        report.add_argument(
+            end, type=_moment, metavar="DATE", help=f"only calls {meaning}: 2026-01-31 (UTC)"
+        )
+    report.add_argument("--seed", type=_seed, default=0, help="of the draws behind the intervals")
+
+
+def _moment(text: str) -> float:
+    """Return Unix time in seconds of a day or moment, UTC where it does not say otherwise."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"write 2026-01-31 or 2026-01-31T12:00, not {text}"
+        ) from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _seed(text: str) -> int:
@@ -223,6 +253,23 @@ def _explain(given: argparse.Namespace) -> None:
     router = Router(candidates, policy, learned or FallbackPredictor())
     decide = router.explain if given.detail else router.decide
     print(decide(Prompt((Turn("user", text),), tokens=estimate_tokens(text))))
+
+
+def _report(given: argparse.Namespace) -> None:
+    for target in filter(None, (given.html, given.csv, given.json)):
+        if target.exists() and given.ledger.exists() and target.samefile(given.ledger):
+            raise ConfigurationError(f"{target} is the ledger: name another file")
+    report = report_savings(
+        LedgerFile(given.ledger), since=given.since, until=given.until, seed=given.seed
+    )
+    print(report)
+    if given.json:
+        text = json.dumps(report.as_dict(), indent=2, allow_nan=False) + "\n"
+        _write({given.json: text.encode()})
+    if given.html:
+        report.to_html(given.html)
+    if given.csv:
+        report.to_csv(given.csv)
 
 
 def _asked(texts: Sequence[str]) -> tuple[Candidate, ...]:

@@ -623,6 +623,7 @@ class Attempt:
         energy: Wh.
         error: Class of what it raised.
         cost_usd_high: USD at most, which budgets are charged where the usage is unknown.
+        predicted_tokens: Output tokens that were predicted, before past calls corrected it.
     """
 
     candidate: str
@@ -633,6 +634,7 @@ class Attempt:
     energy: Energy | None = None
     error: str | None = None
     cost_usd_high: float | None = None
+    predicted_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from rich.progress import (
 from examples.demo import report
 from examples.demo.clients import ClientError, Clients, named, reach_loopback_directly, served
 from examples.demo.downloads import DownloadError
+from examples.demo.energy import Wattmeter, machine_meter, meter_of
 from examples.demo.models import LARGE, SMALL, Model, cache_folder, obtain
 from examples.demo.options import Deadline, Options, parse
 from examples.demo.prompts import Prompt, select
@@ -27,12 +28,13 @@ from examples.demo.questions_summary import SUMMARIES
 from examples.demo.server import ServerError, serve
 from examples.demo.table import ROUTERS, rows, rows_by_kind, share_of, unanswered
 from examples.demo.trials import Trial, run_trials, through_langchain, through_llamaindex
-from langchain_router import Candidate, ChatRouter
+from langchain_router import Candidate, ChatRouter, Ledger, Policy
 from llamaindex_router import RouterLLM
 from shared_core.errors import NoCandidateError
 
 PROMPTS = (*FACTS, *ARITHMETIC, *EXTRACTION, *SUMMARIES, *CODE)
 PLAIN_WIDTH = 120  # columns where the output is no terminal
+USD_PER_KWH = 0.30  # about what a kWh costs a household in Germany; the report says what it makes
 TOOL_PROMPT = "What is the weather in Lisbon right now?"
 
 
@@ -68,8 +70,10 @@ def run(options: Options, console: Console) -> int:
     with ExitStack() as stack:
         models = gather(options, console, deadline, stack)
         candidates = [candidates_for(name, clients) for name, clients in models.items()]
-        chat = ChatRouter(candidates=[candidate for candidate, _ in candidates])
-        llm = RouterLLM(candidates=[candidate for _, candidate in candidates])
+        ledger, policy = Ledger(), Policy(usd_per_kwh=USD_PER_KWH)
+        chat = ChatRouter([candidate for candidate, _ in candidates], policy=policy, ledger=ledger)
+        llm = RouterLLM([candidate for _, candidate in candidates], policy=policy, ledger=ledger)
+        wattmeter = Wattmeter(clients.meter for clients in models.values())
 
         prompts = select(PROMPTS, options.prompts)
         explain(chat, prompts, console)
@@ -81,11 +85,15 @@ def run(options: Options, console: Console) -> int:
         trials = []
         with progress(console) as bar:
             task = bar.add_task("asking " + ", ".join(lanes), total=len(prompts))
-            for trial in run_trials(prompts, lanes, deadline, run_code=options.run_code):
+            for trial in run_trials(prompts, lanes, deadline, wattmeter, run_code=options.run_code):
                 trials.append(trial)
+                grade_routed(trial, ledger)
                 bar.advance(task)
-        summarise(trials, len(prompts), list(models), options, console)
+        energy = wattmeter.method if wattmeter.complete else None
+        summarise(trials, len(prompts), list(models), options, console, energy)
         offer_tool(chat, console)
+        console.print()
+        console.print(str(ledger.report()), markup=False, highlight=False, soft_wrap=True)
     report.show(console, report.CAVEAT)
     return 0 if trials and not unanswered(trials) else 1
 
@@ -99,7 +107,10 @@ def gather(
         left = deadline.left()
         download = Deadline(None if left is None else left / 2)  # the rest is for asking
         file = obtain(model, cache_folder(), console, download.left)
-        return served(stack.enter_context(serve(file, options.threads)), model.title)
+        endpoint = stack.enter_context(serve(file, options.threads))
+        return served(endpoint, model.title, machine or meter_of(endpoint.pid, options.watts))
+
+    machine = machine_meter()
 
     large = named(options.large) if options.large else None  # a missing key shows at once
     small = local(SMALL)
@@ -114,10 +125,19 @@ def candidates_for(name: str, clients: Clients) -> tuple[Candidate, Candidate]:
     """One model as a candidate for `ChatRouter` and as one for `RouterLLM`."""
     known: dict[str, Any] = {
         "local": clients.local,
+        "energy": clients.meter,
         "context_window": clients.context_window,
         "capabilities": clients.capabilities,
     }
     return Candidate(name, clients.chat, **known), Candidate(name, clients.llm, **known)
+
+
+def grade_routed(trial: Trial, ledger: Ledger) -> None:
+    """Tells the ledger how good the routed answers were."""
+    for router in ROUTERS:
+        call = trial.calls[router]
+        if call.answer and call.answer.decision_id:
+            ledger.feedback(call.answer.decision_id, float(call.right))
 
 
 def explain(router: ChatRouter, prompts: Sequence[Prompt], console: Console) -> None:
@@ -142,7 +162,12 @@ def offer_tool(router: ChatRouter, console: Console) -> None:
 
 
 def summarise(
-    trials: Sequence[Trial], asked: int, models: list[str], options: Options, console: Console
+    trials: Sequence[Trial],
+    asked: int,
+    models: list[str],
+    options: Options,
+    console: Console,
+    energy: str | None,
 ) -> None:
     """Prints the tables and what else there is to say of the trials."""
     if len(trials) < asked:
@@ -156,7 +181,7 @@ def summarise(
     graded = report.CODE_RUN if options.run_code else report.CODE_NOT_RUN
     report.show(
         console,
-        report.comparison(rows(trials, models, share), models),
+        report.comparison(rows(trials, models, share), models, energy),
         report.by_kind(rows_by_kind(trials, models, share), large, graded),
         report.findings(trials),
     )

@@ -13,6 +13,7 @@ from llama_index.llms.openai_like import OpenAILike
 
 from examples.demo.options import NamedModel
 from examples.demo.server import CONTEXT_WINDOW, Endpoint
+from shared_core.accounting.meters import Meter
 
 MAX_TOKENS = 160  # of an answer; what is cut off there is graded as it stands
 NAMED_MAX_TOKENS = 2048  # for a named model, which may think before it answers
@@ -33,6 +34,7 @@ class Clients:
         chat: The LangChain client.
         llm: The LlamaIndex client.
         local: It runs on this machine.
+        meter: Measures its energy, None where nothing can.
         context_window: Most tokens, None if unknown.
         capabilities: What it can do, under the keys of a LangChain model profile.
     """
@@ -41,6 +43,7 @@ class Clients:
     chat: BaseChatModel
     llm: LLM
     local: bool
+    meter: Meter | None = None
     context_window: int | None = None
     capabilities: dict[str, bool] = field(default_factory=dict)
 
@@ -52,7 +55,7 @@ def reach_loopback_directly() -> None:
         os.environ[name] = f"{others},127.0.0.1" if others else "127.0.0.1"
 
 
-def served(endpoint: Endpoint, title: str) -> Clients:
+def served(endpoint: Endpoint, title: str, meter: Meter) -> Clients:
     """Clients for a model of ours. Its server keeps to a JSON schema but parses no tool calls."""
     return Clients(
         title=title,
@@ -79,6 +82,7 @@ def served(endpoint: Endpoint, title: str) -> Clients:
             is_function_calling_model=False,
         ),
         local=True,
+        meter=meter,
         context_window=CONTEXT_WINDOW,
         capabilities={"tool_calling": False, "structured_output": True},
     )

@@ -48,6 +48,7 @@ class Options:
         run_code: Run the code that models write, in a process with limits.
         threads: Threads of each local model.
         deadline_s: Seconds that the whole run may take, None for no limit.
+        watts: What a busy core draws, where no counter of energy can be read.
     """
 
     large: NamedModel | None
@@ -55,6 +56,7 @@ class Options:
     run_code: bool
     threads: int
     deadline_s: float | None
+    watts: float = 10.0
 
 
 class Deadline:
@@ -124,6 +126,14 @@ def parse(argv: Sequence[str] | None = None) -> Options:
         default=os.environ.get("DEADLINE_S") or None,
         help="end the whole run, downloads included, within about this time: no new prompt is "
         "started when the time is nearly up, and the table shows what was done [DEADLINE_S]",
+    )
+    parser.add_argument(
+        "--watts",
+        metavar="W",
+        type=_positive(float),
+        default=os.environ.get("WATTS") or 10.0,
+        help="what a busy core of this machine draws, for energy where neither RAPL nor NVML can "
+        "be read: an assumption, and the tables call it one (default: %(default)s) [WATTS]",
     )
     return Options(**vars(parser.parse_args(argv)))
 

@@ -18,10 +18,17 @@ CODE_RUN = "Code was run against its test cases, in a process with limits."
 CODE_NOT_RUN = "Code was graded by its shape and not run: generous. RUN_CODE=1 runs it."
 
 
-def comparison(rows: Sequence[Row], models: Sequence[str]) -> RenderableType:
-    """The main table: one line per strategy."""
+def comparison(rows: Sequence[Row], models: Sequence[str], energy: str | None) -> RenderableType:
+    """The main table: one line per strategy.
+
+    Args:
+        rows: The strategies.
+        models: Their models.
+        energy: How Wh are known; None where they are not.
+    """
     heads = [f"{name} calls" for name in models]
     heads += ["tokens in", "tokens out", "seconds", "right", "95 % interval"]
+    heads += ["Wh", "Wh per right"] if energy else []
     table = _table("strategy", *heads)
     for row in rows:
         low, high = row.interval
@@ -33,9 +40,14 @@ def comparison(rows: Sequence[Row], models: Sequence[str]) -> RenderableType:
             f"{row.seconds:.1f}",
             f"{_count(row.right)} of {row.prompts}",
             f"{low:.0%} to {high:.0%}",
+            *(
+                [f"{row.wh:.3f}", f"{row.wh / row.right:.4f}" if row.right else "-"]
+                if energy
+                else []
+            ),
             style="bold" if row.strategy in ROUTERS else None,
         )
-    return _titled("The same prompts, by strategy", table)
+    return _titled("The same prompts, by strategy", table, *([f"Wh: {energy}."] if energy else []))
 
 
 def by_kind(kinds: Mapping[str, Sequence[Row]], large: str | None, graded: str) -> RenderableType:

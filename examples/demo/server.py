@@ -26,11 +26,13 @@ class Endpoint:
     Attributes:
         url: Base address for OpenAI-compatible clients, ending in `/v1`.
         model: The name to ask for.
+        pid: The process that computes.
         key: The key that this server demands, new for each run.
     """
 
     url: str
     model: str
+    pid: int
     key: str = field(repr=False)
 
 
@@ -77,7 +79,7 @@ def serve(model: Path, threads: int, startup_s: float = 120.0) -> Iterator[Endpo
             if url is None:
                 log.seek(0)
                 raise ServerError(f"{model.name} is not served: {log.read()[-500:].strip()}")
-            yield Endpoint(url=f"{url}/v1", model=model.stem, key=key)
+            yield Endpoint(url=f"{url}/v1", model=model.stem, pid=process.pid, key=key)
         finally:
             _stop(process)
 

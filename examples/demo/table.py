@@ -22,6 +22,7 @@ class Row:
         tokens_out: Tokens of all answers.
         seconds: Time of all calls.
         right: Right answers.
+        wh: Wh of all calls.
     """
 
     strategy: str
@@ -31,6 +32,7 @@ class Row:
     tokens_out: float
     seconds: float
     right: float
+    wh: float = 0.0
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -72,6 +74,7 @@ def row(strategy: str, calls: Sequence[Call]) -> Row:
         tokens_out=sum(answer.tokens_out for answer in answers),
         seconds=sum(call.seconds for call in calls),
         right=sum(call.right for call in calls),
+        wh=sum(call.wh for call in calls),
     )
 
 
@@ -90,6 +93,7 @@ def mix(strategy: str, first: Row, second: Row, share: float) -> Row:
         tokens_out=between(first.tokens_out, second.tokens_out),
         seconds=between(first.seconds, second.seconds),
         right=between(first.right, second.right),
+        wh=between(first.wh, second.wh),
     )
 
 

@@ -12,6 +12,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 from llama_index.core.llms import LLM, ChatMessage, ChatResponse
 
+from examples.demo.energy import Wattmeter
 from examples.demo.options import Deadline
 from examples.demo.prompts import Prompt, grade
 
@@ -28,6 +29,7 @@ class Answer:
         tokens_in: Tokens of the prompt, as the model counted them.
         tokens_out: Tokens of the answer.
         reason: Why the router chose this model; empty where no router did.
+        decision_id: Names the router's decision; empty where there was none.
     """
 
     candidate: str
@@ -35,6 +37,7 @@ class Answer:
     tokens_in: int = 0
     tokens_out: int = 0
     reason: str = ""
+    decision_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,14 @@ class Call:
         seconds: How long it took, on the clock.
         right: Whether the answer is right.
         error: Why the call failed; empty if it did not.
+        wh: Wh that this machine took meanwhile.
     """
 
     answer: Answer | None
     seconds: float
     right: bool
     error: str = ""
+    wh: float = 0.0
 
     @property
     def answered(self) -> bool:
@@ -99,6 +104,7 @@ def read_message(message: AIMessage, alone: str = "") -> Answer:
         tokens_in=usage["input_tokens"] if usage else 0,
         tokens_out=usage["output_tokens"] if usage else 0,
         reason=record.get("reason", ""),
+        decision_id=record.get("decision_id", ""),
     )
 
 
@@ -111,24 +117,27 @@ def read_response(response: ChatResponse) -> Answer:
         tokens_in=extra.get("prompt_tokens", 0),
         tokens_out=extra.get("completion_tokens", 0),
         reason=extra["router"]["reason"],
+        decision_id=extra["router"]["decision_id"],
     )
 
 
-def ask(lane: Lane, prompt: Prompt, *, run_code: bool) -> Call:
+def ask(lane: Lane, prompt: Prompt, wattmeter: Wattmeter, *, run_code: bool) -> Call:
     """Makes one call and grades it. A failed call is data: it costs its time and is wrong."""
-    start = time.monotonic()
+    start, before = time.monotonic(), wattmeter.wh()
     try:
         answer = lane(prompt.text)
     except Exception as error:  # noqa: BLE001 whatever went wrong, the table must say so
-        return Call(None, time.monotonic() - start, False, f"{type(error).__name__}: {error}")
-    seconds = time.monotonic() - start
-    return Call(answer, seconds, grade(prompt, answer.text, run_code=run_code))
+        seconds, said = time.monotonic() - start, f"{type(error).__name__}: {error}"
+        return Call(None, seconds, False, said, wattmeter.wh() - before)
+    seconds, wh = time.monotonic() - start, wattmeter.wh() - before
+    return Call(answer, seconds, grade(prompt, answer.text, run_code=run_code), wh=wh)
 
 
 def run_trials(
     prompts: Iterable[Prompt],
     lanes: Mapping[str, Lane],
     deadline: Deadline,
+    wattmeter: Wattmeter,
     *,
     run_code: bool = False,
 ) -> Iterator[Trial]:
@@ -141,6 +150,8 @@ def run_trials(
         if not deadline.allows(slowest + RESERVE_S):
             return
         start = time.monotonic()
-        calls = {name: ask(lane, prompt, run_code=run_code) for name, lane in lanes.items()}
+        calls = {
+            name: ask(lane, prompt, wattmeter, run_code=run_code) for name, lane in lanes.items()
+        }
         yield Trial(prompt, calls)
         slowest = max(slowest, time.monotonic() - start)

@@ -69,13 +69,13 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How an attempt ended; `shown` is what a stream that broke off has given."""
+    """How an attempt ended; `shown` is the text that a stream which broke off has given."""
 
     outcome: Outcome
     usage: Usage | None
     reply: Reply | None = None
     error: BaseException | None = None
-    shown: str = ""
+    shown: str | None = None
 
 
 class Account:
@@ -184,19 +184,22 @@ class Account:
         """Do the same without blocking."""
         await self._asettle(hold, self._end(hold, _answered(reply)))
 
-    def fail(self, hold: Hold, error: BaseException, *, billed: bool, shown: str = "") -> None:
+    def fail(
+        self, hold: Hold, error: BaseException, *, billed: bool, shown: str | None = None
+    ) -> None:
         """Free what was held for an attempt that has given no answer.
 
         Args:
             hold: What `open` gave.
             error: What ended it: its own error, or the caller's leaving.
             billed: Somebody may still be paid for it.
-            shown: What a stream has given so far, which is charged.
+            shown: The text that a stream has given so far, which is charged; empty where it gave
+                something else. None: nothing.
         """
         self._settle(hold, self._end(hold, _broken(error, billed, shown)))
 
     async def afail(
-        self, hold: Hold, error: BaseException, *, billed: bool, shown: str = ""
+        self, hold: Hold, error: BaseException, *, billed: bool, shown: str | None = None
     ) -> None:
         """Do the same without blocking."""
         await self._asettle(hold, self._end(hold, _broken(error, billed, shown)))
@@ -289,6 +292,7 @@ class Account:
                 energy=energy,
                 error=None if ended.error is None else type(ended.error).__name__,
                 cost_usd_high=spent.nano_usd / 1e9 if cost is None and spent.nano_usd else None,
+                predicted_tokens=self._predicted(name),
             )
         )
         if ended.reply is not None and usage is not None:
@@ -317,7 +321,9 @@ class Account:
         """Return what the budgets are charged: the truth where it is known, else the most."""
         usage, reply = ended.usage, ended.reply
         if reply is None:  # refunded, but for what a stream has shown
-            return self._by_text(hold, ended.shown) if ended.shown else NOTHING
+            if ended.shown is None:
+                return NOTHING
+            return self._by_text(hold, ended.shown) if ended.shown else hold.most
         if usage is None:
             # Calls of tools are no text, and nobody counts them for us.
             plain = reply.text and not self._prompt.tools and self._prompt.schema is None
@@ -341,9 +347,12 @@ class Account:
         shorter = self._most.amounts(hold.ask.candidate, size)
         return Amounts(*map(min, shorter, hold.most))
 
-    def _learn(self, name: str, usage: Usage, seconds: float, measured: Energy | None) -> None:
+    def _predicted(self, name: str) -> int | None:
         estimates = self._decision.estimates
-        predicted = next((e.predicted_tokens for e in estimates if e.candidate == name), None)
+        return next((e.predicted_tokens for e in estimates if e.candidate == name), None)
+
+    def _learn(self, name: str, usage: Usage, seconds: float, measured: Energy | None) -> None:
+        predicted = self._predicted(name)
         repeated = repeated_tokens(self._prompt) if self._prompt.author == name else 0
         self._books.experience.note(
             name, usage, seconds, predicted=predicted, repeated=repeated, energy=measured
@@ -375,10 +384,13 @@ class Account:
 
 
 def _answered(reply: Reply) -> Ended:
-    return Ended("answered", reply.usage, reply)
+    """Return how it ended; a usage of no tokens at all was never counted."""
+    usage = reply.usage
+    counted = usage is not None and (usage.input_tokens or usage.output_tokens)
+    return Ended("answered", usage if counted else None, reply)
 
 
-def _broken(error: BaseException, billed: bool, shown: str) -> Ended:
+def _broken(error: BaseException, billed: bool, shown: str | None) -> Ended:
     outcome: Outcome = "failed" if isinstance(error, Exception) else "cancelled"
     return Ended(outcome, None if billed else Usage(0, 0, free=True), None, error, shown)
 

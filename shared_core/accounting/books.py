@@ -47,10 +47,14 @@ class Books:
     shares: Mapping[Meter, Shares] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Look up what the candidates cost."""
+        """Look up what the candidates cost; learn from a ledger of earlier days."""
         self.terms = terms_of(self.candidates)
         meters = [terms.meter for terms in self.terms.values() if terms.meter is not None]
         self.shares = {meter: Shares(meter) for meter in meters}
+        if self.ledger.path is not None and not self.experience:
+            for name, terms in self.terms.items():
+                past = self.ledger.past(name)
+                self.experience.remember(past, measured=terms.meter is not None)
 
     def __deepcopy__(self, memo: object) -> Books:
         """Return the same: copies of a router spend the same money."""

@@ -6,18 +6,24 @@ Nothing is kept as JSON or pickled: every figure has its column, so that any too
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
+from zlib import crc32
 
 from shared_core.errors import StorageError
 from shared_core.types import Alternative, Attempt, Energy, Entry, Usage
 
-__all__ = ["connect", "connect_readonly", "faults", "insert", "page", "prune"]
+__all__ = ["DEALS", "connect", "connect_readonly", "faults", "insert", "past", "prune", "stored"]
 
 APPLICATION: Final = 0x724C4C4D  # "rLLM": tells the file from other programs' databases
 VERSION: Final = 1
+
+DEALS: Final = 1000
+"""Groups to which conversations are dealt, for intervals: all calls of one move together."""
 
 _TABLES: Final = f"""
 CREATE TABLE entries (
@@ -28,7 +34,9 @@ CREATE TABLE entries (
     started_at REAL NOT NULL, seconds REAL NOT NULL, overhead_s REAL NOT NULL,
     cost_usd REAL, cost_usd_high REAL, lost_cache_usd REAL NOT NULL,
     wh_low REAL, wh REAL, wh_high REAL, energy_method TEXT,
-    prompt_hash TEXT NOT NULL, prompt_text TEXT, answer_text TEXT
+    prompt_hash TEXT NOT NULL, prompt_text TEXT, answer_text TEXT,
+    alone INTEGER NOT NULL, -- one candidate was asked, ran and answered
+    deal INTEGER NOT NULL -- of 1,000 groups, the one to which the conversation is dealt
 );
 CREATE INDEX entries_by_decision ON entries (decision_id);
 CREATE TABLE attempts (
@@ -37,13 +45,15 @@ CREATE TABLE attempts (
     input_tokens INTEGER, output_tokens INTEGER, cached_tokens INTEGER,
     cache_write_tokens INTEGER, reasoning_tokens INTEGER, free INTEGER,
     cost_usd REAL, cost_usd_high REAL, wh_low REAL, wh REAL, wh_high REAL, energy_method TEXT,
+    predicted_tokens INTEGER,
+    kept INTEGER NOT NULL, -- the caller got its answer
     PRIMARY KEY (entry, place)
 ) WITHOUT ROWID;
 CREATE TABLE alternatives (
     entry INTEGER NOT NULL, place INTEGER NOT NULL, candidate TEXT NOT NULL,
     quality REAL NOT NULL, local INTEGER NOT NULL,
     cost_usd REAL, wh_low REAL, wh REAL, wh_high REAL, energy_method TEXT,
-    PRIMARY KEY (entry, place)
+    PRIMARY KEY (entry, candidate)
 ) WITHOUT ROWID;
 CREATE TABLE feedback (
     entry INTEGER PRIMARY KEY, score REAL NOT NULL, comment TEXT, given_at REAL NOT NULL
@@ -54,12 +64,14 @@ PRAGMA user_version = {VERSION};
 
 _ENTRY: Final = (
     "INSERT INTO entries VALUES "
-    "(NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "(NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _ATTEMPT: Final = (
-    "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-_ALTERNATIVE: Final = "INSERT INTO alternatives VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ALTERNATIVE: Final = "REPLACE INTO alternatives VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+_PAGE: Final = 500  # entries that are read at once
 
 _NOTHING: Final = (None, None, None, None)  # unknown energy
 _UNCOUNTED: Final = (None, None, None, None, None, None)  # unknown usage
@@ -107,17 +119,26 @@ def connect_readonly(path: Path, wait_s: float = 5.0) -> sqlite3.Connection:
     place = f"the ledger {str(path)!r}"
     if not path.is_file():
         raise StorageError(place, "it is a folder" if path.is_dir() else "it does not exist")
+    # Strictly read-only, SQLite would leave files beside it that it may make but not remove.
+    address = f"{path.absolute().as_uri()}?mode=rw"
+    if not os.access(path.parent, os.W_OK) and not _beside(path, "-wal").exists():
+        address += "&immutable=1"  # nor can they be made: nobody is writing
     try:
-        connection = _opened(f"{path.absolute().as_uri()}?mode=ro", wait_s)
+        connection = _opened(address, wait_s)
         try:
             if not _is_ours(connection, path):
                 raise StorageError(place, "it holds no tables: it is no ledger")
+            connection.execute("PRAGMA query_only = TRUE")
         except BaseException:
             connection.close()
             raise
     except faults as error:
         raise StorageError(place, _fault(error, path)) from error
     return connection
+
+
+def _beside(path: Path, ending: str) -> Path:
+    return path.with_name(path.name + ending)
 
 
 def _opened(name: str, wait_s: float) -> sqlite3.Connection:
@@ -189,10 +210,14 @@ def insert(
     connection.execute("BEGIN IMMEDIATE")
     try:
         for entry in entries:
-            row = connection.execute(_ENTRY, clean(_entry_row(entry, keep_text))).lastrowid or 0
+            answer = _answer(entry)
+            row = (
+                connection.execute(_ENTRY, clean(_entry_row(entry, keep_text, answer))).lastrowid
+                or 0
+            )
             attempts = enumerate(entry.attempts)
             connection.executemany(
-                _ATTEMPT, [clean(_attempt_row(row, at, attempt)) for at, attempt in attempts]
+                _ATTEMPT, [clean(_attempt_row(row, at, one, one is answer)) for at, one in attempts]
             )
             others = enumerate(entry.alternatives)
             connection.executemany(
@@ -218,8 +243,19 @@ def prune(connection: sqlite3.Connection, last: int) -> None:
             connection.execute("ROLLBACK")
 
 
-def _entry_row(entry: Entry, keep_text: bool) -> tuple[Any, ...]:
+def _answer(entry: Entry) -> Attempt | None:
+    """Return the attempt whose answer the caller got."""
+    if entry.outcome == "answered":
+        for attempt in reversed(entry.attempts):
+            if attempt.outcome == "answered" and attempt.candidate == entry.candidate:
+                return attempt
+    return None
+
+
+def _entry_row(entry: Entry, keep_text: bool, answer: Attempt | None) -> tuple[Any, ...]:
     scope = entry.scope
+    asked = [one for one in entry.attempts if one.outcome not in ("resting", "refused")]
+    ran = answer is not None and not (answer.usage and answer.usage.free)
     return (
         entry.decision_id,
         entry.candidate,
@@ -245,6 +281,8 @@ def _entry_row(entry: Entry, keep_text: bool) -> tuple[Any, ...]:
         entry.prompt_hash,
         entry.prompt_text if keep_text else None,
         entry.answer_text if keep_text else None,
+        ran and len(asked) == 1,
+        crc32((scope.thread or entry.decision_id).encode("utf-8", "replace")) % DEALS,
     )
 
 
@@ -259,7 +297,7 @@ def _at_most(entry: Entry) -> float | None:
     return total
 
 
-def _attempt_row(entry: int, place: int, attempt: Attempt) -> tuple[Any, ...]:
+def _attempt_row(entry: int, place: int, attempt: Attempt, kept: bool) -> tuple[Any, ...]:
     return (
         entry,
         place,
@@ -271,6 +309,8 @@ def _attempt_row(entry: int, place: int, attempt: Attempt) -> tuple[Any, ...]:
         attempt.cost_usd,
         attempt.cost_usd_high,
         *_energy_cells(attempt.energy),
+        attempt.predicted_tokens,
+        kept,
     )
 
 
@@ -303,22 +343,73 @@ def _alternative_row(entry: int, place: int, other: Alternative) -> tuple[Any, .
     )
 
 
-def page(
-    connection: sqlite3.Connection,
-    after: int,
-    rows: int,
-    since: float | None,
-    until: float | None,
-) -> list[tuple[int, dict[str, Any]]]:
-    """Return the next entries with their numbers, oldest first, as plain JSON.
+def past(connection: sqlite3.Connection, candidate: str, most: int) -> list[Attempt]:
+    """Return a candidate's last answers with known usage, oldest first.
 
     Args:
         connection: To read from.
-        after: The number of the last one that was read, 0 at first.
-        rows: How many at most.
+        candidate: Its name.
+        most: How many at most; looked for among the last hundred times as many entries.
+    """
+    found = _rows(
+        connection,
+        "SELECT * FROM attempts WHERE candidate = ? AND outcome = 'answered' "
+        "AND input_tokens IS NOT NULL AND entry > (SELECT max(id) FROM entries) - ? "
+        "ORDER BY entry DESC, place DESC LIMIT ?",
+        (candidate, 100 * most, most),
+    )
+    return [_as_attempt(row) for row in found][::-1]
+
+
+def _as_attempt(row: dict[str, Any]) -> Attempt:
+    usage = Usage(
+        row["input_tokens"],
+        row["output_tokens"],
+        row["cached_tokens"],
+        row["cache_write_tokens"],
+        row["reasoning_tokens"],
+        bool(row["free"]),
+    )
+    energy = None
+    if row["wh"] is not None:
+        energy = Energy(row["wh_low"], row["wh"], row["wh_high"], row["energy_method"])
+    return Attempt(
+        candidate=row["candidate"],
+        outcome=row["outcome"],
+        seconds=row["seconds"],
+        usage=usage,
+        cost_usd=row["cost_usd"],
+        energy=energy,
+        predicted_tokens=row["predicted_tokens"],
+    )
+
+
+def stored(
+    reading: Callable[[], AbstractContextManager[sqlite3.Connection]],
+    since: float | None,
+    until: float | None,
+) -> Iterator[dict[str, Any]]:
+    """Yield entries as plain JSON, oldest first, few of them in memory at a time.
+
+    Args:
+        reading: Lends a connection, for one page at a time: none is held while the caller works.
         since: Unix time, seconds: those that began then or later.
         until: Unix time, seconds: those that began before.
     """
+    last = 0
+    while True:
+        with reading() as connection:
+            found = _page(connection, last, since, until)
+        if not found:
+            return
+        for last, entry in found:  # noqa: B007
+            yield entry
+
+
+def _page(
+    connection: sqlite3.Connection, after: int, since: float | None, until: float | None
+) -> list[tuple[int, dict[str, Any]]]:
+    """Return the entries after one, with their numbers."""
     found = {
         row["id"]: row
         for row in _rows(
@@ -327,7 +418,7 @@ def page(
             "LEFT JOIN feedback ON feedback.entry = entries.id WHERE id > ? "
             "AND started_at >= ifnull(?, started_at) AND (? IS NULL OR started_at < ?) "
             "ORDER BY id LIMIT ?",
-            (after, since, until, until, rows),
+            (after, since, until, until, _PAGE),
         )
     }
     if not found:
@@ -356,7 +447,7 @@ def _rows(
 def _as_json(
     row: dict[str, Any], attempts: list[dict[str, Any]], alternatives: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    del row["id"]
+    del row["id"], row["alone"], row["deal"]
     score, comment = row.pop("score"), row.pop("comment")
     row |= {"shadow": bool(row["shadow"]), "calibrated": bool(row["calibrated"])}
     return {
@@ -370,7 +461,7 @@ def _as_json(
 
 
 def _bare(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name not in ("entry", "place")}
+    return {name: value for name, value in row.items() if name not in ("entry", "place", "kept")}
 
 
 def _with_energy(row: dict[str, Any]) -> dict[str, Any]:

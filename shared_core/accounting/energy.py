@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import deque
 from dataclasses import dataclass
 
 from shared_core.types import Energy, Usage
@@ -57,60 +58,85 @@ def declared(rates: tuple[float, float]) -> EnergyRates:
 
 
 class RunningFit:
-    """Wh per input and per output token of one model, learned from its measured calls.
+    """Wh per input and per output token of one model, learned from its last measured calls.
 
-    Non-negative least squares over running sums, in which a call's weight falls by 1/200 with each
-    later one. Calls whose input and output always have the same proportion cannot tell the two
-    apart: both then get one rate. The range is that of the measurements themselves, widened by what
-    the rates leave unexplained: the root mean square of the residuals over that of the Wh.
+    Non-negative least squares. Calls that took several times what the others tell (a cold start:
+    the server had to load the model first) are left out, a quarter at most. Calls whose input and
+    output always have the same proportion cannot tell the two apart: both then get one rate. The
+    range is that of the measurements themselves, widened by what the rates leave unexplained: the
+    root mean square of the residuals over that of the Wh.
     """
 
-    _FADE = 1 - 1 / 200
+    _LAST = 48
     _FEWEST = 3
+    _COLD = 4.0  # times the Wh that the rates explain
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._calls = 0
-        self._method = ""
-        self._moments = [0.0] * 6  # sums of: in*in, in*out, out*out, in*Wh, out*Wh, Wh*Wh
-        self._wh = [0.0] * 3  # sums of: low, mid, high
+        self._last: deque[tuple[float, float, Energy]] = deque(maxlen=self._LAST)
+        self._rates: EnergyRates | None = None
 
     def add(self, usage: Usage, energy: Energy) -> None:
         """Learn from one measured call."""
         x, y, wh = float(usage.input_tokens), float(usage.output_tokens), energy.mid
         if usage.free or x + y <= 0 or not (math.isfinite(energy.high) and wh >= 0):
             return
-        moments = x * x, x * y, y * y, x * wh, y * wh, wh * wh
         with self._lock:
             self._calls += 1
-            self._method = energy.method
-            self._moments = self._faded(self._moments, moments)
-            self._wh = self._faded(self._wh, (energy.low, wh, energy.high))
-
-    def _faded(self, sums: list[float], terms: tuple[float, ...]) -> list[float]:
-        return [self._FADE * old + new for old, new in zip(sums, terms, strict=True)]
+            self._last.append((x, y, energy))
+            self._rates = None
 
     def rates(self) -> EnergyRates | None:
         """Return what was learned so far; None before three calls."""
         with self._lock:
-            calls, method, moments, (low, mid, high) = (
-                self._calls,
-                self._method,
-                self._moments,
-                self._wh,
-            )
-        if calls < self._FEWEST:
-            return None
-        a, b = _non_negative(*moments[:5])
-        spread = _unexplained(a, b, *moments)
+            if self._rates is None and self._calls >= self._FEWEST:
+                self._rates = self._fitted()
+            return self._rates
+
+    def _fitted(self) -> EnergyRates:
+        calls = list(self._last)
+        a, b = _fit(calls)
+        fewest = len(calls) - len(calls) // 4
+        while len(calls) > fewest:
+            worst = max(calls, key=lambda call: _excess(a, b, call))
+            if _excess(a, b, worst) <= self._COLD:
+                break
+            calls.remove(worst)
+            a, b = _fit(calls)
+        spread = _unexplained(a, b, calls)
+        low, mid, high = (sum(getattr(e, end) for _, _, e in calls) for end in _ENDS)
         down = low / mid * max(0.0, 1 - spread) if mid else 1.0
         up = high / mid * (1 + spread) if mid else 1.0
         read, written = a * _MILLION, b * _MILLION
         return EnergyRates(
             (read * down, read, read * up),
             (written * down, written, written * up),
-            f"{method}, learned from {_at_least(calls)}+ calls",
+            f"{calls[-1][2].method}, learned from {_at_least(self._calls)}+ calls",
         )
+
+
+_ENDS = ("low", "mid", "high")
+_Call = tuple[float, float, Energy]
+
+
+def _fit(calls: list[_Call]) -> tuple[float, float]:
+    """Return Wh per input and per output token."""
+    moments = [0.0] * 5
+    for x, y, energy in calls:
+        wh = energy.mid
+        for place, term in enumerate((x * x, x * y, y * y, x * wh, y * wh)):
+            moments[place] += term
+    return _non_negative(*moments)
+
+
+def _excess(a: float, b: float, call: _Call) -> float:
+    """Return how many times the Wh that the rates explain a call took."""
+    x, y, energy = call
+    explained = a * x + b * y
+    if explained:
+        return energy.mid / explained
+    return math.inf if energy.mid else 0.0
 
 
 def _at_least(calls: int) -> int:
@@ -132,8 +158,7 @@ def _non_negative(xx: float, xy: float, yy: float, xe: float, ye: float) -> tupl
     return (a, 0.0) if a * xe >= b * ye else (0.0, b)  # whichever alone explains more
 
 
-def _unexplained(
-    a: float, b: float, xx: float, xy: float, yy: float, xe: float, ye: float, ee: float
-) -> float:
-    left = ee - 2 * (a * xe + b * ye) + a * a * xx + 2 * a * b * xy + b * b * yy
-    return math.sqrt(max(left, 0.0) / ee) if ee else 0.0
+def _unexplained(a: float, b: float, calls: list[_Call]) -> float:
+    left = sum((energy.mid - a * x - b * y) ** 2 for x, y, energy in calls)
+    whole = sum(energy.mid**2 for _, _, energy in calls)
+    return math.sqrt(left / whole) if whole else 0.0

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from shared_core.accounting.energy import EnergyRates, RunningFit
-from shared_core.types import Energy, Usage
+from shared_core.types import Attempt, Energy, Usage
 
 __all__ = ["Experience"]
 
@@ -77,6 +77,10 @@ class Experience:
         """Begin with none."""
         self._clock, self._sums, self._lock = clock, dict[str, _Sums](), threading.Lock()
 
+    def __bool__(self) -> bool:
+        """Tell whether there is any."""
+        return bool(self._sums)
+
     def __deepcopy__(self, memo: object) -> Experience:
         """Return the same: copies of a router go on learning together."""
         return self
@@ -117,6 +121,19 @@ class Experience:
                 sums.reused(repeated, min(usage.cached_tokens, repeated))
             if energy is not None:
                 sums.energy.add(usage, energy)
+
+    def remember(self, attempts: Iterable[Attempt], *, measured: bool) -> None:
+        """Take note of answers of another day: of all but their times and caches.
+
+        Args:
+            attempts: Oldest first.
+            measured: Their energy was.
+        """
+        for past in attempts:
+            if past.usage is not None:
+                energy = past.energy if measured else None
+                predicted = past.predicted_tokens
+                self.note(past.candidate, past.usage, None, predicted=predicted, energy=energy)
 
     def output_tokens(self, name: str, predicted: int) -> int:
         """Return the predicted tokens of an answer, corrected by how long answers have been."""

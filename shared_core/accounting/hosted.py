@@ -11,13 +11,16 @@ import importlib.util
 import logging
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 from shared_core.accounting.energy import NOTHING, EnergyRates, Range
 from shared_core.errors import MissingExtraError
 from shared_core.types import Listing
 
-__all__ = ["ecologits_rates", "require_ecologits"]
+__all__ = ["ecologits_rates", "ecologits_rates_of_size", "require_ecologits"]
 
 _PROVIDERS = {
     **dict.fromkeys(("openai", "azure", "azure_openai"), "openai"),  # OpenAI runs on Azure
@@ -105,21 +108,55 @@ _importing = threading.Lock()
 
 
 def _linear(provider: str, model: str) -> EnergyRates | None:
-    with _importing:  # EcoLogits makes its own class that of every logger to come
-        loggers = logging.getLoggerClass()
-        try:
-            from ecologits import __version__
-            from ecologits.impacts.llm import compute_llm_impacts
-            from ecologits.model_repository import ParametersMoE, models
-            from ecologits.tracers.utils import PROVIDER_CONFIG_MAP
-        finally:
-            logging.setLoggerClass(loggers)
+    with _own_loggers():
+        from ecologits.model_repository import ParametersMoE, models
 
     found = models.find_model(provider=provider, model_name=model)
     if found is None:
         return None
-    size, centre = found.architecture.parameters, PROVIDER_CONFIG_MAP[provider]
+    size = found.architecture.parameters
     active, total = (size.active, size.total) if isinstance(size, ParametersMoE) else (size, size)
+    speed = found.deployment
+    tps, ttft = (speed.tps, speed.ttft) if speed else (None, None)
+    return _of_size(active, total, provider, tps, ttft)
+
+
+def ecologits_rates_of_size(
+    active: float, total: float, provider: str = "mistralai"
+) -> EnergyRates:
+    """Return what a model of open size takes on a GPU server, as EcoLogits estimates it.
+
+    Args:
+        active: Parameters that one token uses, in billions.
+        total: All parameters, in billions.
+        provider: Whose data centres are assumed, as EcoLogits spells it.
+
+    Raises:
+        MissingExtraError: EcoLogits is not installed.
+    """
+    require_ecologits()
+    return _of_size(active, total, provider, None, None)
+
+
+@contextmanager
+def _own_loggers() -> Iterator[None]:
+    """Import EcoLogits without its making its own class that of every logger to come."""
+    with _importing:
+        loggers = logging.getLoggerClass()
+        try:
+            yield
+        finally:
+            logging.setLoggerClass(loggers)
+
+
+def _of_size(
+    active: Any, total: Any, provider: str, tps: float | None, ttft: float | None
+) -> EnergyRates:
+    with _own_loggers():
+        from ecologits import __version__
+        from ecologits.impacts.llm import compute_llm_impacts
+        from ecologits.tracers.utils import PROVIDER_CONFIG_MAP
+    centre = PROVIDER_CONFIG_MAP[provider]
 
     def wh(tokens: int) -> Range:
         # `llm_impacts` less its log lines. Energy depends on no mix of electricity: zero will do.
@@ -133,8 +170,8 @@ def _linear(provider: str, model: str) -> EnergyRates | None:
             if_electricity_mix_wue=0,
             datacenter_pue=centre.datacenter_pue,
             datacenter_wue=centre.datacenter_wue,
-            tps=found.deployment.tps if found.deployment else None,
-            ttft=found.deployment.ttft if found.deployment else None,
+            tps=tps,
+            ttft=ttft,
         ).energy.value
         low, high = (value, value) if isinstance(value, (int, float)) else (value.min, value.max)
         return low * 1000, (low + high) / 2 * 1000, high * 1000  # it counts in kWh

@@ -19,6 +19,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,16 +28,19 @@ from shared_core.accounting.database import (
     connect_readonly,
     faults,
     insert,
-    page,
+    past,
     prune,
+    stored,
 )
+from shared_core.accounting.savings import Report, make_report
+from shared_core.accounting.sheet import written
 from shared_core.errors import ConfigurationError, StorageError, UnknownDecisionError
-from shared_core.types import Entry
+from shared_core.types import Attempt, Entry
 
-__all__ = ["Ledger", "LedgerWarning"]
+__all__ = ["Ledger", "LedgerFile", "LedgerWarning"]
 
 _BACKLOG: Final = 10_000  # entries that are kept aside at most
-_BATCH: Final = 500  # entries that are written, or read, at once
+_BATCH: Final = 500  # entries that are written at once
 _WAIT_S: Final = 2.0  # for others that write; none while writing fails, so that no call waits twice
 
 
@@ -134,7 +138,7 @@ class Ledger:
             raise ConfigurationError(f"score must be a number from 0 to 1, not {score!r}")
         self.flush()
         asked = "SELECT id FROM entries WHERE decision_id = ? ORDER BY id DESC LIMIT 1"
-        with self._lock, self._named_faults():
+        with self._lock, _named_faults(self.path):
             connection = self._connected()
             found = connection.execute(asked, _plain((decision_id,))).fetchone()
             if found is not None:
@@ -156,14 +160,23 @@ class Ledger:
             StorageError: It cannot be read.
         """
         self._try_to_flush()
-        after = 0
-        while True:
-            with self._reading() as connection:
-                found = page(connection, after, _BATCH, since, until)
-            if not found:
-                return
-            for after, entry in found:  # noqa: B007
-                yield entry
+        yield from stored(self.reading, since, until)
+
+    def report(
+        self, *, since: float | None = None, until: float | None = None, seed: int = 0
+    ) -> Report:
+        """Return what was spent, and what was saved against three baselines; `print` it.
+
+        Args:
+            since: Unix time, seconds: only calls that began then or later.
+            until: Unix time, seconds: only calls that began before.
+            seed: Of the draws behind the intervals.
+
+        Raises:
+            StorageError: It cannot be read.
+        """
+        self._try_to_flush()
+        return make_report(self, since=since, until=until, seed=seed)
 
     def export(self, path: str | os.PathLike[str]) -> None:
         """Write every entry to a file, one JSON object a line; all of it or none.
@@ -176,14 +189,29 @@ class Ledger:
         target = Path(path).absolute()
         if self.path is not None and target.exists() and target.samefile(self.path):
             raise ConfigurationError(f"{target} is the ledger: export to another file")
-        new = target.with_name(f".new-{os.getpid()}-{target.name}")
-        try:
-            with new.open("w", encoding="utf-8") as file:
-                for entry in self.entries():
-                    file.write(json.dumps(entry, ensure_ascii=False) + "\n")
-            new.replace(target)
-        finally:
-            new.unlink(missing_ok=True)
+        with written(target) as file:
+            for entry in self.entries():
+                file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection that reads: of a file one of its own, so that nobody waits for it."""
+        with _named_faults(self.path):
+            if self.path is None:
+                with self._lock:
+                    yield self._connected()
+            else:
+                with self._reports, LedgerFile(self.path).reading() as connection:
+                    yield connection
+
+    def past(self, candidate: str, most: int = 200) -> list[Attempt]:
+        """Return a candidate's last answers whose tokens are known, oldest first.
+
+        Raises:
+            StorageError: They cannot be read.
+        """
+        with self.reading() as connection:
+            return past(connection, candidate, most)
 
     def close(self) -> None:
         """Write what is kept aside and close the file; what is in memory is forgotten.
@@ -200,7 +228,7 @@ class Ledger:
     def __len__(self) -> int:
         """Return the number of entries."""
         self._try_to_flush()
-        with self._reading() as connection:
+        with self.reading() as connection:
             ((stored,),) = connection.execute("SELECT count(*) FROM entries")
         return int(stored) + len(self._backlog)
 
@@ -284,7 +312,7 @@ class Ledger:
             return error
         except faults as error:
             self._disconnect()
-            return self._fault(error)
+            return _fault(self.path, error)
         finally:
             self._writing = False
         return None
@@ -313,28 +341,6 @@ class Ledger:
         with suppress(StorageError):
             self.flush()
 
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        """Lend a connection that reads: of a file one of its own, so that nobody waits for it."""
-        with self._named_faults():
-            if self.path is None:
-                with self._lock:
-                    yield self._connected()
-            else:
-                with self._reports, closing(connect_readonly(self.path)) as connection:
-                    yield connection
-
-    @contextmanager
-    def _named_faults(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise self._fault(error) from error
-
-    def _fault(self, error: Exception) -> StorageError:
-        place = "in memory" if self.path is None else repr(str(self.path))
-        return StorageError(f"the ledger {place}", str(error))
-
     def _before_fork(self) -> None:
         """Close the file: SQLite's locks belong to a process, and a child would not know."""
         self._lock.acquire()
@@ -348,6 +354,47 @@ class Ledger:
             self._disconnect()
         self._reports.release()
         self._lock.release()
+
+
+@dataclass(frozen=True)
+class LedgerFile:
+    """A ledger's file that is only read, and not made where there is none.
+
+    Attributes:
+        path: Of the file.
+    """
+
+    path: Path
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection that reads.
+
+        Raises:
+            StorageError: It is not there, is no ledger, or cannot be read.
+        """
+        with _named_faults(self.path), closing(connect_readonly(self.path)) as connection:
+            yield connection
+
+    def entries(
+        self, *, since: float | None = None, until: float | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """See `Ledger.entries`."""
+        return stored(self.reading, since, until)
+
+
+@contextmanager
+def _named_faults(path: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _fault(path, error) from error
+
+
+def _fault(path: Path | None, error: Exception) -> StorageError:
+    return StorageError(
+        f"the ledger {'in memory' if path is None else repr(str(path))}", str(error)
+    )
 
 
 def _again(path: Path | None, keep_text: bool, limit: int) -> Ledger:

@@ -7,9 +7,11 @@ In: an `Entry`. Out: one span with the attributes of the gen_ai semantic convent
 from __future__ import annotations
 
 import sys
+from functools import reduce
+from operator import add
 from typing import Any
 
-from shared_core.types import Entry, Usage
+from shared_core.types import Entry
 
 __all__ = ["attributes_of", "trace"]
 
@@ -38,20 +40,13 @@ def trace(entry: Entry) -> None:
 def attributes_of(entry: Entry) -> dict[str, Any]:
     """Return an entry as attributes; what is unknown is left out.
 
-    Tokens are those of all attempts together. Names: OpenTelemetry's semantic conventions for
+    Tokens are those of all attempts that answered. Names: OpenTelemetry's semantic conventions for
     generative AI, version 1.37 and later.
     """
-    usage = Usage(0, 0)
-    for attempt in entry.attempts:
-        usage = usage if attempt.usage is None else usage + attempt.usage
     found: dict[str, Any] = {
         "gen_ai.operation.name": "chat",
         "gen_ai.request.model": entry.candidate,
         "gen_ai.conversation.id": entry.scope.thread,
-        "gen_ai.usage.input_tokens": usage.input_tokens,
-        "gen_ai.usage.output_tokens": usage.output_tokens,
-        "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,
-        "gen_ai.usage.cache_creation.input_tokens": usage.cache_write_tokens,
         "user.id": entry.scope.user,
         "router.decision_id": entry.decision_id,
         "router.candidate": entry.candidate,
@@ -62,6 +57,14 @@ def attributes_of(entry: Entry) -> dict[str, Any]:
         "router.cost_usd": entry.cost_usd,
         "router.overhead_s": entry.overhead_s,
     }
+    answers = [attempt.usage for attempt in entry.attempts if attempt.outcome == "answered"]
+    known = [usage for usage in answers if usage is not None]
+    if known and len(known) == len(answers):
+        usage = reduce(add, known)
+        found["gen_ai.usage.input_tokens"] = usage.input_tokens
+        found["gen_ai.usage.output_tokens"] = usage.output_tokens
+        found["gen_ai.usage.cache_read.input_tokens"] = usage.cached_tokens
+        found["gen_ai.usage.cache_creation.input_tokens"] = usage.cache_write_tokens
     if entry.energy is not None:
         found["router.energy_wh"] = entry.energy.mid
         found["router.energy_wh_low"] = entry.energy.low

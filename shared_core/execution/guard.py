@@ -53,12 +53,14 @@ class Bookkeeper(Protocol):
         """Do the same without blocking."""
         ...
 
-    def fail(self, hold: Any, error: BaseException, *, billed: bool, shown: str = "") -> None:
-        """End one that has not; `shown` is what came of it."""
+    def fail(
+        self, hold: Any, error: BaseException, *, billed: bool, shown: str | None = None
+    ) -> None:
+        """End one that has not; `shown` is the text that came of it, None where nothing did."""
         ...
 
     async def afail(
-        self, hold: Any, error: BaseException, *, billed: bool, shown: str = ""
+        self, hold: Any, error: BaseException, *, billed: bool, shown: str | None = None
     ) -> None:
         """Do the same without blocking."""
         ...
@@ -97,7 +99,7 @@ class Guard:
         """Call the asked candidate once it may be called."""
         for seconds in self._waits(ask):
             self.sleep(seconds)
-        hold = self._opened(ask)
+        hold = self._open(ask)
         try:
             reply = self.deadline.call(lambda: self.transport.send(hold.ask))
         except BaseException as error:
@@ -112,7 +114,7 @@ class Guard:
         """Do the same without blocking."""
         for seconds in self._waits(ask):
             await self.asleep(seconds)
-        hold = await self._aopened(ask)
+        hold = await self._aopen(ask)
         try:
             reply = await self.deadline.acall(lambda: self.transport.asend(hold.ask))
         except BaseException as error:
@@ -127,7 +129,7 @@ class Guard:
         """Yield the asked candidate's chunks once it may be called."""
         for seconds in self._waits(ask):
             self.sleep(seconds)
-        hold, seen = self._opened(ask), list[Any]()
+        hold, seen = self._open(ask), list[Any]()
         try:
             with closing(self.deadline.iterate(self.transport.stream(hold.ask))) as chunks:
                 for chunk in chunks:
@@ -145,7 +147,7 @@ class Guard:
         """Do the same without blocking."""
         for seconds in self._waits(ask):
             await self.asleep(seconds)
-        hold, seen = await self._aopened(ask), list[Any]()
+        hold, seen = await self._aopen(ask), list[Any]()
         try:
             stream = self.deadline.aiterate(self.transport.astream(hold.ask))
             async with aclosing(stream) as chunks:
@@ -189,6 +191,22 @@ class Guard:
         """Tell the transport."""
         self.transport.recorded(entry)
 
+    def _open(self, ask: Ask) -> Any:
+        """Have what the attempt can take held; one that is refused leaves a trial to the next."""
+        try:
+            return self.account.open(ask)
+        except BaseException:
+            self.health.abandoned(ask.candidate)
+            raise
+
+    async def _aopen(self, ask: Ask) -> Any:
+        """Do the same without blocking."""
+        try:
+            return await self.account.aopen(ask)
+        except BaseException:
+            self.health.abandoned(ask.candidate)
+            raise
+
     def _waits(self, ask: Ask) -> Iterator[float]:
         """Yield the seconds to wait before asking, until the candidate may be asked."""
         patience = self.health.cooldown.patience
@@ -202,25 +220,12 @@ class Guard:
             self.account.waited(seconds)
             patience, left = patience - seconds, self.deadline.left()
 
-    def _opened(self, ask: Ask) -> Any:
-        try:
-            return self.account.open(ask)
-        except BaseException:
-            self.health.abandoned(ask.candidate)  # a trial that is not made is another's
-            raise
-
-    async def _aopened(self, ask: Ask) -> Any:
-        try:
-            return await self.account.aopen(ask)
-        except BaseException:
-            self.health.abandoned(ask.candidate)
-            raise
-
     def _remains(self, ask: Ask, seen: list[Any], error: BaseException) -> dict[str, Any]:
         """Return what is left of a stream that broke off: its text, and whether it is billed."""
-        shown = ""
+        shown = None
         with suppress(Exception):  # chunks that cannot be joined may be what broke it off
-            shown = self.transport.join(ask, seen).text if seen else ""
+            if any(map(self.transport.is_visible, seen)):
+                shown = self.transport.join(ask, seen).text
         return {"billed": bool(seen) or is_billed(error), "shown": shown}
 
     def _ended(self, ask: Ask, error: BaseException) -> None:

@@ -128,11 +128,13 @@ class NoAccount:
     async def aclose(self, hold: Any, reply: Reply) -> None:
         pass
 
-    def fail(self, hold: Any, error: BaseException, *, billed: bool, shown: str = "") -> None:
+    def fail(
+        self, hold: Any, error: BaseException, *, billed: bool, shown: str | None = None
+    ) -> None:
         pass
 
     async def afail(
-        self, hold: Any, error: BaseException, *, billed: bool, shown: str = ""
+        self, hold: Any, error: BaseException, *, billed: bool, shown: str | None = None
     ) -> None:
         pass
 

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from typing import Any, Literal, Self
@@ -116,7 +116,13 @@ class OpenAIServer:
     def say(self, model: str, scripted: Scripted | None = None, *, logprob: float = -0.1) -> None:
         """Sets what a model answers from now on; `scripted=None` is the default answer."""
         with self._lock:
-            self._voices[model] = Voice(scripted, logprob)
+            known = self._voices.get(model, Voice())
+            self._voices[model] = replace(known, scripted=scripted, logprob=logprob)
+
+    def report(self, model: str, usage: Any) -> None:
+        """Sets the usage that a model reports from now on, whatever it is; None is none at all."""
+        with self._lock:
+            self._voices[model] = replace(self._voices.get(model, Voice()), usage=usage)
 
     def script(self, model: str, faults: Iterable[Fault | None]) -> None:
         """Sets the faults of a model's next requests, one each; None is a request that goes well.

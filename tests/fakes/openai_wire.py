@@ -16,6 +16,9 @@ from tests.fakes.replies import Answer, Scripted, answer, parts, pieces, usage
 
 Body = dict[str, Any]
 
+COUNTED: Any = object()
+"""Usage as `replies` counts it."""
+
 _MESSAGE_FIELDS = {
     "system": {"role", "content", "name"},
     "developer": {"role", "content", "name"},
@@ -28,10 +31,15 @@ _PART_TYPES = {"text", "image_url", "input_audio", "file", "refusal"}
 
 @dataclass(frozen=True)
 class Voice:
-    """What a model was told to answer, with the log-probability of each of its tokens."""
+    """What a model was told to answer, with the log-probability of each of its tokens.
+
+    Attributes:
+        usage: What it reports instead of what it used; None: it reports nothing.
+    """
 
     scripted: Scripted | None = None
     logprob: float = -0.1
+    usage: Any = COUNTED
 
 
 class Chat:
@@ -61,7 +69,8 @@ class Chat:
             self._choice(index, self._whole_content(index, one), one.text, one.finish_reason)
             for index, one in enumerate(self._answers)
         ]
-        return {**self._envelope(self.whole_object), "choices": choices, "usage": self._usage()}
+        whole = {**self._envelope(self.whole_object), "choices": choices}
+        return whole if self._voice.usage is None else {**whole, "usage": self._usage()}
 
     def events(self) -> list[Body]:
         """The stream events, without the final [DONE]; usage comes last where it was asked for."""
@@ -72,7 +81,7 @@ class Chat:
             for index, one in enumerate(self._answers)
             for choice in self._streamed(index, one)
         ]
-        if wants_usage:
+        if wants_usage and self._voice.usage is not None:
             events.append({**envelope, "choices": [], "usage": self._usage()})
         return events
 
@@ -81,7 +90,8 @@ class Chat:
         return {"id": f"{self.name}-{self._number}", "object": kind, "created": 0, "model": model}
 
     def _usage(self) -> Body:
-        return usage(self._body, self._answers)
+        told = self._voice.usage
+        return usage(self._body, self._answers) if told is COUNTED else told
 
     def _choice(self, index: int, content: Body, text: str, finish_reason: str | None) -> Body:
         logprobs = self._logprobs(text) if self._body.get("logprobs") else None

@@ -111,6 +111,18 @@ def usage(body: Mapping[str, Any], answers: Iterable[Answer]) -> dict[str, Any]:
     }
 
 
+def reported(read: Any, written: Any, cached: Any = 0, reasoning: Any = 0) -> dict[str, Any]:
+    """Usage in OpenAI's shape with these counts, whatever they are."""
+    whole = isinstance(read, int) and isinstance(written, int)
+    return {
+        "prompt_tokens": read,
+        "completion_tokens": written,
+        "total_tokens": read + written if whole else 0,
+        "prompt_tokens_details": {"cached_tokens": cached, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": reasoning},
+    }
+
+
 def words(text: str) -> int:
     """Tokens of a text: its words."""
     return len(text.split())

@@ -101,6 +101,7 @@ def test_an_entry_comes_back_as_plain_json_with_every_figure(ledger: Ledger) -> 
             {
                 **{"candidate": "small", "outcome": "failed", "error": "Timeout", "seconds": 1.0},
                 **{"usage": None, "cost_usd": None, "cost_usd_high": 0.5, "energy_wh": None},
+                "predicted_tokens": None,
             },
             {
                 **{"candidate": "large", "outcome": "answered", "error": None, "seconds": 1.0},
@@ -109,6 +110,7 @@ def test_an_entry_comes_back_as_plain_json_with_every_figure(ledger: Ledger) -> 
                     **{"cache_write_tokens": 2, "reasoning_tokens": 1, "free": True},
                 },
                 **{"cost_usd": 0.25, "cost_usd_high": None, "energy_wh": measured},
+                "predicted_tokens": None,
             },
         ],
         "alternatives": [
@@ -612,11 +614,12 @@ def test_eight_processes_make_and_fill_one_file(path: Path) -> None:
 
 def test_every_acknowledged_entry_survives_kill_9(path: Path) -> None:
     process = writer(path, 0, 10**6)
-    assert process.stdout is not None
-    told = [process.stdout.readline() for _ in range(200)]
-    process.send_signal(signal.SIGKILL)
-    rest, _ = process.communicate(timeout=60)
-    acknowledged = [int(line) for line in [*told, *rest.splitlines(keepends=True)] if "\n" in line]
+    with process:
+        assert process.stdout is not None
+        told = [process.stdout.readline() for _ in range(200)]
+        process.send_signal(signal.SIGKILL)
+        told += process.stdout.readlines()
+    acknowledged = [int(line) for line in told if line.endswith("\n")]
     with Ledger(path) as ledger:
         kept = [int(one[1:]) for one in ids(ledger)]
         assert kept[: len(acknowledged)] == acknowledged

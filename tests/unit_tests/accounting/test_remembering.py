@@ -1,0 +1,78 @@
+"""What a ledger of earlier days teaches a router that has just begun."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from shared_core import Ledger, Router
+from shared_core.accounting.books import Books
+from shared_core.decision.candidates import prepare_candidates
+from shared_core.types import Ask, Candidate, Reply, Usage
+from tests.fakes.core import FakeTransport, FixedPredictor, prompt
+
+
+@dataclass
+class Talks(FakeTransport):
+    """Answers with a known usage."""
+
+    def send(self, ask: Ask) -> Reply:
+        return Reply(ask.candidate, native="yes", text="yes", usage=Usage(10, 400))
+
+
+@dataclass(frozen=True)
+class Meter:
+    """Counts a joule a reading."""
+
+    readings: list[float]
+    method: str = "measured (test)"
+    spread: tuple[float, float] = (1.0, 1.0)
+
+    def joules(self) -> float:
+        self.readings.append(0.0)
+        return 3600.0 * len(self.readings)
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+def router(path: Path | None, meter: Meter | None = None) -> Router:
+    given = [Candidate("a", None, price=(1, 1), energy=meter), Candidate("b", None)]
+    candidates = prepare_candidates(given, lambda c: (None, {}))
+    predictor = FixedPredictor({"a": 0.9, "b": 0.8}, output_tokens=100)
+    return Router(candidates, predictor=predictor, books=Books(candidates, ledger=Ledger(path)))
+
+
+def test_lengths_of_answers_and_measured_energy_survive_a_restart(tmp_path: Path) -> None:
+    file = tmp_path / "ledger.sqlite"
+    first = router(file, Meter([]))
+    assert first.decide(prompt()).estimates[0].output_tokens == 100
+    for _ in range(20):
+        first.answer(prompt(), first.decide(prompt()), Talks({}))
+    learned = first.decide(prompt()).estimates[0]
+    first.books.ledger.close()
+    again = router(file, Meter([])).decide(prompt()).estimates[0]
+    assert again.output_tokens == learned.output_tokens
+    assert learned.output_tokens is not None
+    assert learned.output_tokens > 300
+    assert again.energy_wh == pytest.approx(learned.energy_wh)
+    assert again.latency_s is None  # another day's times say nothing of today's
+
+
+def test_energy_that_was_declared_is_not_learned_as_if_measured(tmp_path: Path) -> None:
+    file = tmp_path / "ledger.sqlite"
+    given = [Candidate("a", None, energy=(1000, 1000))]
+    candidates = prepare_candidates(given, lambda c: (None, {}))
+    first = Router(
+        candidates,
+        predictor=FixedPredictor({"a": 0.9}),
+        books=Books(candidates, ledger=Ledger(file)),
+    )
+    for _ in range(5):
+        first.answer(prompt(), first.decide(prompt()), Talks({}))
+    first.books.ledger.close()
+    later = router(file)
+    assert later.books.experience.energy_rates("a") is None
+    assert later.decide(prompt()).estimates[0].energy_wh is None
