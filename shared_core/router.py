@@ -173,13 +173,14 @@ class Router:
             predictor=self.predictor.name,
             delta=delta,
             calibration=self.threshold.note,
+            seconds=time.perf_counter() - started,
         )
         if self.shadow is not None and asked is None:
             if self.shadow in refused:
                 own = [refusal for refusal in refusals if refusal.candidate == self.shadow]
                 raise _nobody(own, short.get(self.shadow))
             decision = self._in_shadow(decision, self.shadow)
-        return replace(decision, seconds=time.perf_counter() - started)
+        return decision
 
     def explain(self, prompt: Prompt, force: str | None = None) -> Decision:
         """Decide, and say what moved the estimates and what would have changed the choice.

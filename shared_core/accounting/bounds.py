@@ -30,7 +30,7 @@ _TOKENS_AROUND = 16
 """At most so many tokens frame a message: roles, separators, ids (OpenAI's chat format has 4)."""
 
 
-_SOME = Usage(1, 1)
+_UsdWh = tuple[float | None, float | None]
 
 
 def most_input(prompt: Prompt, bytes_per_token: float) -> int:
@@ -80,23 +80,28 @@ class Most:
         """Count the prompt."""
         self._prompt, self._terms, self._usd_per_kwh = prompt, terms, usd_per_kwh
         self._rates = {name: rates_of(name, own, experience) for name, own in terms.items()}
+        self._known: dict[tuple[str, int], _UsdWh] = {}
         self.input_tokens = most_input(prompt, min(b.bytes_per_token for b in budgets))
 
-    def usd_wh(self, name: str, usage: Usage) -> tuple[float | None, float | None]:
-        """Return USD and Wh at most for so many tokens; None is unknown."""
-        energy = energy_of(usage, self._rates[name])
-        wh = None if energy is None else energy.high
-        return self._terms[name].most(usage, wh, self._usd_per_kwh), wh
+    def usd_wh(self, name: str, output_tokens: int) -> _UsdWh:
+        """Return USD and Wh at most with an answer so long; None is unknown."""
+        known = self._known.get((name, output_tokens))
+        if known is None:
+            usage = Usage(self.input_tokens, output_tokens)
+            energy = energy_of(usage, self._rates[name])
+            wh = None if energy is None else energy.high
+            known = self._terms[name].most(usage, wh, self._usd_per_kwh), wh
+            self._known[name, output_tokens] = known
+        return known
 
     def amounts(self, name: str, output_tokens: int) -> Amounts:
         """Return what to hold; what is unknown counts as the worst that is known of any."""
-        usage = Usage(self.input_tokens, output_tokens)
-        usd, wh = self.usd_wh(name, usage)
+        usd, wh = self.usd_wh(name, output_tokens)
         if usd is None or wh is None:
-            others = [self.usd_wh(other, usage) for other in self._terms]
+            others = [self.usd_wh(other, output_tokens) for other in self._terms]
             usd = max((o[0] for o in others if o[0] is not None), default=0) if usd is None else usd
             wh = max((o[1] for o in others if o[1] is not None), default=0) if wh is None else wh
-        return amounts(usd, wh, usage.input_tokens + output_tokens)
+        return amounts(usd, wh, self.input_tokens + output_tokens)
 
     def longest(
         self,
@@ -119,7 +124,7 @@ class Most:
         hard = [state for state in states if state.budget.hard]
         asked = asked or self._prompt.max_tokens
         name, longest = candidate.name, most_output(asked, candidate)
-        if unknown := self._unknown(name, hard):
+        if unknown := self._unknown(name, longest, hard):
             return Shortage(unknown, None)
         if not (shortage := self._lacks(name, longest, hard)) or asked:
             return shortage or longest
@@ -143,8 +148,8 @@ class Most:
                 return Shortage(reason, state)
         return None
 
-    def _unknown(self, name: str, states: Sequence[BudgetState]) -> str | None:
-        usd, wh = self.usd_wh(name, _SOME)
+    def _unknown(self, name: str, output_tokens: int, states: Sequence[BudgetState]) -> str | None:
+        usd, wh = self.usd_wh(name, output_tokens)
         if usd is not None and wh is not None:
             return None
         for budget in (state.budget for state in states):
@@ -154,7 +159,7 @@ class Most:
             ):
                 if limit is None or known is not None:
                     continue
-                others = [self.usd_wh(other, _SOME)[place] for other in self._terms]
+                others = [self.usd_wh(other, output_tokens)[place] for other in self._terms]
                 if budget.unknown == "refuse" or all(other is None for other in others):
                     return (
                         f"its {what} is unknown, and there is a budget of {budget}: declare "

@@ -135,10 +135,10 @@ class Guard:
                 for chunk in chunks:
                     seen.append(chunk)
                     yield chunk
-            self._streamed = self.transport.join(ask, seen)
+            self._streamed = self.transport.join(hold.ask, seen)
         except BaseException as error:
             self._ended(ask, error)
-            self.account.fail(hold, error, **self._remains(ask, seen, error))
+            self.account.fail(hold, error, **self._remains(hold.ask, seen, error))
             raise
         self.health.succeeded(ask.candidate)
         self.account.close(hold, self._streamed)
@@ -154,10 +154,10 @@ class Guard:
                 async for chunk in chunks:
                     seen.append(chunk)
                     yield chunk
-            self._streamed = self.transport.join(ask, seen)
+            self._streamed = self.transport.join(hold.ask, seen)
         except BaseException as error:
             self._ended(ask, error)
-            await self.account.afail(hold, error, **self._remains(ask, seen, error))
+            await self.account.afail(hold, error, **self._remains(hold.ask, seen, error))
             raise
         self.health.succeeded(ask.candidate)
         await self.account.aclose(hold, self._streamed)

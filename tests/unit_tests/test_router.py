@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import math
 import threading
@@ -11,18 +12,28 @@ from typing import Any
 import pytest
 
 from shared_core import (
+    AllCandidatesFailedError,
+    BudgetExceededError,
     ConfigurationError,
     NoCandidateError,
     NotCalibratedError,
     Policy,
     Router,
     RouterError,
+    Scope,
+    StorageError,
     UnknownCandidateError,
+    max_cost_usd,
+    max_energy_wh,
 )
+from shared_core.accounting.books import Books
+from shared_core.accounting.budgets import Budget, Budgets
+from shared_core.accounting.stores import NOTHING, Amounts
 from shared_core.decision.candidates import prepare_candidates
 from shared_core.strategies.single import Single
 from shared_core.types import Candidate, Estimate, Reply, Usage
 from tests.fakes.core import FakeTransport, FixedPredictor, candidate, prompt
+from tests.fakes.spending import FailingStore, Metered, SlowStore, standing
 
 
 def router(*candidates: Candidate, **settings: Any) -> Router:
@@ -273,3 +284,210 @@ def test_a_decision_reads_as_text() -> None:
     assert lines[1] == "calibrated: no (nothing has been calibrated)"
     assert lines[2] == ("  a: quality 0.50 (0.50 to 0.50), about 100 output tokens, 0.00021 USD")
     assert len(lines) == 4
+
+
+# --- money, energy, budgets ---
+
+PRICED = (candidate("a", price=(1, 2), energy=(9, 9)), candidate("b", price=(10, 20)))
+
+
+def budgeted(*budgets: Budget, store: Any = None, **settings: Any) -> Router:
+    """A router of a cheap "a" (quality 0.5) and a dear "b" (0.9) with budgets."""
+    one = router(*settings.pop("among", PRICED), **settings)
+    return dataclasses.replace(one, books=Books(one.candidates, Budgets(*budgets, store=store)))
+
+
+def spend(one: Router, usd: float, account: str = "ever") -> None:
+    """Charge so much, as if it had been spent before."""
+    nano = Amounts(nano_usd=round(usd * 1e9))
+    one.books.budgets.store.settle(f"{usd} on {account}", [(account, None)], nano)
+
+
+def test_limits_of_a_call_refuse_by_what_is_expected_and_explain_it() -> None:
+    tight = router(*PRICED, policy=Policy(subject_to=[max_cost_usd(0.001)]))
+    decision = tight.decide(prompt(tokens=10))
+    assert decision.candidate == "a"
+    (refusal,) = decision.refusals
+    assert refusal.reason == "is expected to cost 0.0021 USD, and at most 0.001 is allowed"
+    assert f"  b is refused: {refusal.reason}" in str(decision).splitlines()
+    frugal = router(*PRICED, policy=Policy(subject_to=[max_energy_wh(1)]))
+    assert frugal.decide(prompt()).refusals[0].reason.startswith("its energy is unknown")
+    worst = router(*PRICED, policy=Policy(subject_to=[max_energy_wh(1, unknown="worst")]))
+    assert worst.decide(prompt()).refusals == ()
+    scoped = Scope(subject_to=[max_cost_usd(0)])
+    with pytest.raises(NoCandidateError) as caught:
+        router(*PRICED).decide(prompt(scope=scoped))
+    assert not isinstance(caught.value, BudgetExceededError)
+
+
+@pytest.mark.parametrize(
+    ("spent", "delta", "chosen"), [(0.0, 0.05, "b"), (8.0, 0.05, "b"), (9.5, 0.7625, "a")]
+)
+def test_near_its_end_a_budget_makes_the_policy_thrifty(
+    spent: float, delta: float, chosen: str
+) -> None:
+    one = budgeted(Budget(usd=10), Budget(usd=1000, per="user"))
+    spend(one, spent)
+    decision = one.decide(prompt())
+    assert decision.delta == pytest.approx(delta)
+    assert decision.candidate == chosen
+    thrifty = "95% of 10 USD is used or held, so δ is 0.76 and not 0.05"
+    assert (thrifty in decision.reason) is (spent > 9)
+
+
+def test_soft_budgets_raise_delta_to_one_and_refuse_nobody() -> None:
+    one = budgeted(Budget(usd=1, hard=False))
+    spend(one, 5.0)
+    decision = one.decide(prompt())
+    assert (decision.candidate, decision.delta, decision.refusals) == ("a", 1.0, ())
+    assert "500% of 1 USD is used" in decision.reason
+
+
+def test_the_fullest_budget_says_how_thrifty_and_never_means_never() -> None:
+    one = budgeted(Budget(usd=1, near=1), Budget(usd=2, hard=False), Budget(usd=4, hard=False))
+    spend(one, 1.9 - 1e-9)
+    with pytest.raises(BudgetExceededError):
+        one.decide(prompt())
+    never = budgeted(Budget(usd=2, near=1))
+    spend(never, 1.9)
+    assert never.decide(prompt()).delta == pytest.approx(0.05)
+
+
+def test_explain_flips_at_the_raised_delta() -> None:
+    one = budgeted(Budget(usd=10))
+    spend(one, 9.5)
+    told = one.explain(prompt())
+    assert told.candidate == "a"
+    assert told.detail is not None
+    assert told.detail.flips == ("b would answer with a δ under 0.400 (it is 0.762)",)
+    assert one.books.states(prompt())[0].standing.held == NOTHING, "explaining holds nothing"
+
+
+@pytest.mark.parametrize("force", [None, "a"])
+def test_explain_leaves_out_those_for_whom_there_is_no_room(force: str | None) -> None:
+    one = budgeted(Budget(usd=0.01, near=1))
+    told = one.explain(prompt(max_tokens=4000), force)
+    assert told.candidate == "a"
+    assert told.detail is not None
+    assert told.detail.flips == ()
+    with pytest.raises(BudgetExceededError):
+        one.explain(prompt(max_tokens=4000), "b")
+
+
+def test_without_room_for_the_dear_one_the_cheap_one_answers() -> None:
+    one = budgeted(Budget(usd=0.01, near=1))
+    decision = one.decide(prompt(max_tokens=4000))
+    assert (decision.candidate, decision.fallbacks) == ("a", ())
+    assert "may take 0.0807 USD, and of 0.01 USD 0.01 is left" in str(decision)
+
+
+def test_nobody_left_for_a_budget_and_nobody_left_at_all_are_two_errors() -> None:
+    full = budgeted(Budget(usd=0))
+    with pytest.raises(BudgetExceededError, match="budget of 0 USD has 0 USD left") as caught:
+        full.decide(prompt())
+    assert [r.candidate for r in caught.value.refusals] == ["a", "b"]
+    mixed = budgeted(Budget(usd=0), among=(candidate("a", context_window=1), PRICED[1]))
+    with pytest.raises(BudgetExceededError) as caught:
+        mixed.decide(prompt())
+    assert "its window holds 1" in caught.value.refusals[0].reason
+    unknown = budgeted(Budget(usd=1), among=(candidate("a"),))
+    with pytest.raises(NoCandidateError, match="its price is unknown") as other:
+        unknown.decide(prompt())
+    assert not isinstance(other.value, BudgetExceededError)
+
+
+@pytest.mark.parametrize("by", ["force", "pin"])
+def test_a_forced_candidate_is_held_to_budgets(by: str) -> None:
+    one = budgeted(Budget(usd=0.01, near=1))
+    pin = "b" if by == "pin" else None
+    view = prompt(max_tokens=4000, scope=Scope(pin=pin))
+    with pytest.raises(BudgetExceededError) as caught:
+        one.decide(view, None if pin else "b")
+    assert [r.candidate for r in caught.value.refusals] == ["b"]
+    assert one.decide(view, "a").candidate == "a"
+
+
+def test_a_shadow_answers_and_what_was_wanted_is_noted() -> None:
+    one = budgeted(Budget(usd=1), shadow="a")
+    decision = one.decide(prompt())
+    assert (decision.candidate, decision.wanted, decision.fallbacks) == ("a", "b", ())
+    assert decision.reason.startswith("a answers in shadow mode; b would: no other")
+    entry = one.answer(prompt(), decision, Metered({"a": ["x"]})).entry
+    assert (entry.candidate, entry.chosen, entry.shadow) == ("a", "b", True)
+    forced = one.decide(prompt(), "b")
+    assert (forced.candidate, forced.wanted) == ("b", None)
+
+
+def test_a_shadow_that_may_not_answer_leaves_nobody() -> None:
+    one = budgeted(Budget(usd=0.01, near=1), shadow="b")
+    with pytest.raises(BudgetExceededError) as caught:
+        one.decide(prompt(max_tokens=4000))
+    assert [r.candidate for r in caught.value.refusals] == ["b"]
+    narrow = router(candidate("a"), candidate("b", context_window=1), shadow="b")
+    with pytest.raises(NoCandidateError) as other:
+        narrow.decide(prompt())
+    assert not isinstance(other.value, BudgetExceededError)
+    with pytest.raises(ConfigurationError, match="shadow names no candidate: 'z'; there are: a, b"):
+        router(shadow="z")
+
+
+def test_a_fallback_is_asked_only_where_there_is_room() -> None:
+    one = budgeted(Budget(calls=1))
+    decision = one.decide(prompt())
+    spend(one, 0)
+    down = Metered({"b": [ConnectionError()], "a": ["x"]})
+    entry = one.answer(prompt(), decision, down).entry
+    assert [a.outcome for a in entry.attempts] == ["failed", "answered"], "the first was refunded"
+    with pytest.raises(BudgetExceededError, match="1 calls has 0 calls left"):
+        one.answer(prompt(), decision, Metered({}))
+    assert standing(one).spent.calls == 1
+
+
+def test_where_one_fails_and_the_others_have_no_room_all_failed() -> None:
+    one = budgeted(Budget(usd=0.1, near=1))
+    decision = one.decide(prompt(max_tokens=1000))
+
+    class Spending(Metered):
+        def send(self, ask: Any) -> Reply:
+            spend(one, 0.1)
+            raise ConnectionError("lost")
+
+    with pytest.raises(AllCandidatesFailedError) as caught:
+        one.answer(prompt(max_tokens=1000), decision, Spending({}))
+    assert [(name, type(error)) for name, error in caught.value.errors] == [
+        ("b", ConnectionError),
+        ("a", BudgetExceededError),
+    ]
+
+
+def test_one_without_room_steps_aside_for_one_with() -> None:
+    one = budgeted(Budget(usd=0.1, near=1))
+    view = prompt(max_tokens=1000)
+    decision = one.decide(view)
+    assert (decision.candidate, decision.fallbacks) == ("b", ("a",))
+    spend(one, 0.09)  # others were faster: what is left is enough for the cheap one
+    entry = one.answer(view, decision, Metered({"a": ["x"]})).entry
+    assert [(a.candidate, a.outcome) for a in entry.attempts] == [
+        ("b", "refused"),
+        ("a", "answered"),
+    ]
+    assert entry.cost_usd == pytest.approx(2e-5)
+
+
+@pytest.mark.parametrize("slow", [False, True])
+async def test_slow_budgets_are_read_off_the_event_loop(slow: bool) -> None:
+    store = SlowStore()
+    store.slow = slow  # type: ignore[misc]
+    one = budgeted(Budget(usd=1), store=store)
+    assert (await one.adecide(prompt())).candidate == "b"
+    one.decide(prompt())
+    on_loop = [thread is threading.main_thread() for _, thread in store.threads]
+    assert on_loop == [not slow, True]
+
+
+async def test_a_store_that_fails_lets_nobody_be_chosen() -> None:
+    one = budgeted(Budget(usd=1), store=FailingStore("standings"))
+    with pytest.raises(StorageError):
+        one.decide(prompt())
+    with pytest.raises(StorageError):
+        await one.adecide(prompt())

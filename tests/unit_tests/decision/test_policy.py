@@ -139,3 +139,40 @@ def test_what_is_no_verdict_lets_nobody_pass(verdict: object) -> None:
 
 def test_constraints_may_come_from_a_generator() -> None:
     assert len(Policy(subject_to=(local_only() for _ in range(2))).subject_to) == 2  # type: ignore[arg-type]
+
+
+def test_what_is_paid_for_energy_is_not_paid_twice() -> None:
+    policy = Policy(usd_per_kwh=0.5)
+    local = estimate("a", 0.9, cost_usd=0.001, energy_wh=2.0, pays_energy=True)
+    hosted = estimate("b", 0.9, cost_usd=0.0015, energy_wh=2.0)
+    assert policy.objective(local) == 0.001
+    assert policy.objective(hosted) == 0.0025
+    assert names(policy, [(candidate("b"), hosted), (candidate("a"), local)])[0] == "a"
+
+
+@pytest.mark.parametrize(
+    ("known", "rates", "objective"),
+    [
+        ({}, {}, None),
+        ({"cost_usd": 0.0}, {}, 0.0),
+        ({"cost_usd": 0.1}, {"usd_per_kwh": 1.0}, None),
+        ({"cost_usd": 0.1, "energy_wh": 0.0}, {"usd_per_kwh": 1.0}, 0.1),
+        ({"cost_usd": 0.1, "energy_wh": 50.0}, {"usd_per_second": 1.0}, None),
+        ({"cost_usd": 0.1, "latency_s": 2.0}, {"usd_per_second": 0.1}, 0.3),
+        ({"energy_wh": 1.0, "latency_s": 2.0}, {"usd_per_kwh": 1, "usd_per_second": 1}, None),
+    ],
+)
+def test_the_objective_is_unknown_as_soon_as_a_part_is(
+    known: dict[str, float], rates: dict[str, float], objective: float | None
+) -> None:
+    found = Policy(**rates).objective(estimate("a", 0.9, **known))  # type: ignore[arg-type]
+    assert found == (None if objective is None else pytest.approx(objective))
+
+
+def test_the_reason_names_what_counted() -> None:
+    both = [
+        (candidate(n), estimate(n, 0.9, cost_usd=c, energy_wh=1.0, latency_s=1.0))
+        for n, c in (("a", 0.3), ("b", 0.1))
+    ]
+    _, reason = Policy(usd_per_kwh=0.3, usd_per_second=0.01).order(both)
+    assert "estimated cost + energy at 0.3 USD/kWh + time at 0.01 USD/s, 0.11 USD" in reason
