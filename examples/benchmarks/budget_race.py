@@ -29,16 +29,19 @@ from pathlib import Path
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 
 from examples.benchmarks import _page
 from langchain_router import Budget, Budgets, Candidate, ChatRouter
+from langchain_router._messages import read_prompt
+from shared_core.accounting.bounds import most_input
 from shared_core.accounting.stores import Amounts, Line, open_store
 from shared_core.errors import BudgetExceededError
 
 ROOM = 50
-TOKENS = (1_000, 100)  # of a prompt, of its answer
+QUESTION = "x" * 900
+TOKENS = (most_input(read_prompt([HumanMessage(QUESTION)]), bytes_per_token=1), 100)  # just as held
 PRICE = (10.0, 10.0)  # USD per million
 COST = sum(TOKENS) * 10e-6
 
@@ -63,9 +66,6 @@ def router(budget: Budget, place: str | None) -> ChatRouter:
     """Return a router over one model, under one budget."""
     candidate = Candidate("only", Answers(), price=PRICE)
     return ChatRouter([candidate], budgets=Budgets(budget, store=place), max_retries=0)
-
-
-QUESTION = "x" * (TOKENS[0] - 32)  # with what may frame it, held at just what it is charged
 
 
 def by_coroutines(budget: Budget, place: str | None, count: int = 1000) -> int:
