@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from shared_core.accounting.budgets import Budget, BudgetState, amounts
+from shared_core.accounting.energy import EnergyRates
 from shared_core.accounting.expected import energy_of, rates_of
 from shared_core.accounting.experience import Experience
 from shared_core.accounting.stores import Amounts
@@ -25,6 +26,11 @@ _LONGEST_ANSWER = 4096
 _SHORTEST_ANSWER = 64
 """Output tokens: a budget that leaves less than this (or less than twice what is expected) has no
 room for an answer."""
+
+_UNMEASURED = EnergyRates((0, 0, 2_000), (0, 0, 20_000), "assumed until it is measured")
+"""Wh per million tokens that are held for a model which is yet to be measured: as much as one of 70
+billion parameters takes on a desktop (300 W at 5 tokens a second are 16,700). Were it unknown, a
+budget would refuse the model, and it would never be measured."""
 
 _TOKENS_AROUND = 16
 """At most so many tokens frame a message: roles, separators, ids (OpenAI's chat format has 4)."""
@@ -79,7 +85,10 @@ class Most:
     ) -> None:
         """Count the prompt."""
         self._prompt, self._terms, self._usd_per_kwh = prompt, terms, usd_per_kwh
-        self._rates = {name: rates_of(name, own, experience) for name, own in terms.items()}
+        self._rates = {
+            name: rates_of(name, own, experience) or (_UNMEASURED if own.meter else None)
+            for name, own in terms.items()
+        }
         self._known: dict[tuple[str, int], _UsdWh] = {}
         self.input_tokens = most_input(prompt, min(b.bytes_per_token for b in budgets))
 
