@@ -40,23 +40,26 @@ def test_an_import_loads_nothing_heavy_and_no_other_framework(
 
 
 @pytest.mark.parametrize(
-    ("before", "then"),
+    ("before", "then", "seconds"),
     [
-        ("import langchain_core.language_models", "import langchain_router"),
+        ("import langchain_core.language_models", "import langchain_router", 0.150),
         (
             "from langchain_core.language_models import BaseChatModel",
             "from langchain_router import ChatRouter",
+            0.250,
         ),
     ],
 )
-def test_the_langchain_skin_adds_little_to_langchain_itself(before: str, then: str) -> None:
+def test_the_langchain_skin_adds_little_to_langchain_itself(
+    before: str, then: str, seconds: float
+) -> None:
     code = (
         f"{before}\nimport time\nstart = time.process_time()\n"  # a busy machine is none of ours
         f"{then}\nprint(time.process_time() - start)"
     )
     command = [sys.executable, "-c", code]
     runs = [subprocess.run(command, capture_output=True, check=True) for _ in range(5)]
-    assert min(float(run.stdout) for run in runs) < 0.150
+    assert min(float(run.stdout) for run in runs) < seconds
 
 
 @pytest.mark.parametrize(
