@@ -283,10 +283,11 @@ class _Alone:
     _here = threading.local()
 
     def __enter__(self) -> None:
-        self._here.waiting = list[Callable[[], None]]()
+        self._here.waiting = []
 
     def __exit__(self, *_: object) -> None:
-        waiting, self._here.waiting = self._here.waiting, None
+        waiting: list[Callable[[], None]] = self._here.waiting
+        self._here.waiting = None
         for settle in waiting:
             settle()
 
