@@ -68,16 +68,20 @@ def longest_of(kwargs: Mapping[str, Any]) -> int | None:
     return next((limit for limit in given if isinstance(limit, int) and limit > 0), None)
 
 
-def limited(model: LLM, kwargs: Mapping[str, Any], tokens: int) -> Mapping[str, Any]:
-    """Return the arguments of a call, so that an answer gets no longer than `tokens`.
+def limited(model: LLM, kwargs: Mapping[str, Any], tokens: int) -> tuple[LLM, Mapping[str, Any]]:
+    """Return an LLM and the arguments of its call, so that an answer gets no longer than `tokens`.
 
-    For a model that knows no such limit they stay as they are.
+    OpenAI's own heeds no argument where it has a longer limit as a field; it is copied then. An LLM
+    that knows no such limit is returned as it is.
     """
     limit = next((name for name in LIMITS if name in type(model).model_fields), None)
     if limit is None:
-        return kwargs
+        return model, kwargs
+    own = getattr(model, limit)
+    if isinstance(own, int) and own > tokens:
+        model = model.model_copy(update={limit: tokens})
     rest = {k: v for k, v in kwargs.items() if k not in (*LIMITS, *_OTHER_LIMITS)}
-    return {**rest, limit: tokens}
+    return model, {**rest, limit: tokens}
 
 
 def common_metadata(candidates: Sequence[Candidate], context_window: int | None) -> LLMMetadata:

@@ -15,6 +15,7 @@ from llama_index.core.base.llms.types import (
     ChatResponse,
     CompletionResponse,
 )
+from llama_index.core.llms.llm import LLM
 
 from llamaindex_router._messages import stamp, text_of, usage_of
 from llamaindex_router._models import limited
@@ -139,17 +140,18 @@ class LLMTransport:
     def _call(self, prefix: str, ask: Ask) -> Any:
         candidate = self.candidate(ask.candidate)
         args, kwargs = self.request.arguments(candidate)
+        model = candidate.model
         if (longest := ask.params.get("max_tokens")) is not None:
-            kwargs = self._limited(candidate, kwargs, longest)
-        return getattr(candidate.model, prefix + self.request.method)(*args, **kwargs)
+            model, kwargs = self._limited(model, kwargs, longest)
+        return getattr(model, prefix + self.request.method)(*args, **kwargs)
 
     def _limited(
-        self, candidate: Candidate, kwargs: Mapping[str, Any], longest: int
-    ) -> Mapping[str, Any]:
+        self, model: LLM, kwargs: Mapping[str, Any], longest: int
+    ) -> tuple[LLM, Mapping[str, Any]]:
         if self.request.method != "structured_predict":
-            return limited(candidate.model, kwargs, longest)
-        inner = limited(candidate.model, kwargs.get("llm_kwargs") or {}, longest)
-        return {**kwargs, "llm_kwargs": dict(inner)}
+            return limited(model, kwargs, longest)
+        model, inner = limited(model, kwargs.get("llm_kwargs") or {}, longest)
+        return model, {**kwargs, "llm_kwargs": dict(inner)}
 
     def _watch(self) -> Watch | None:
         """Structured output alone does not carry its usage."""

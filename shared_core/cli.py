@@ -71,7 +71,11 @@ def _parser() -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=about, description=about)
         added.set_defaults(run=run)
         if table:
-            added.add_argument("table", type=Path, help="outcomes: .jsonl, .ndjson, .csv, .parquet")
+            added.add_argument(
+                "table",
+                type=Path,
+                help="outcomes: .jsonl, .ndjson, .csv, .parquet, or a ledger's file",
+            )
             added.add_argument(
                 "--scale",
                 nargs=2,

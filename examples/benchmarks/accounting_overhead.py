@@ -218,7 +218,7 @@ def draw(results: dict[str, Any]) -> str:
             ]
         )
         rows.append(["the file", f"{big['file_mb']} MB"])
-    return _page.markdown(["", "ms a call"], rows)
+    return _page.markdown(["what", "ms a call"], rows)
 
 
 def told(figure: dict[str, float]) -> str:

@@ -29,16 +29,19 @@ from pathlib import Path
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 
 from examples.benchmarks import _page
 from langchain_router import Budget, Budgets, Candidate, ChatRouter
+from langchain_router._messages import read_prompt
+from shared_core.accounting.bounds import most_input
 from shared_core.accounting.stores import Amounts, Line, open_store
 from shared_core.errors import BudgetExceededError
 
 ROOM = 50
-TOKENS = (1_000, 100)  # a prompt's bytes stay under the first
+QUESTION = "x" * 900
+TOKENS = (most_input(read_prompt([HumanMessage(QUESTION)]), bytes_per_token=1), 100)  # just as held
 PRICE = (10.0, 10.0)  # USD per million
 COST = sum(TOKENS) * 10e-6
 
@@ -63,9 +66,6 @@ def router(budget: Budget, place: str | None) -> ChatRouter:
     """Return a router over one model, under one budget."""
     candidate = Candidate("only", Answers(), price=PRICE)
     return ChatRouter([candidate], budgets=Budgets(budget, store=place), max_retries=0)
-
-
-QUESTION = "x" * 900  # held at 900 tokens and what frames a message; charged at 1,000
 
 
 def by_coroutines(budget: Budget, place: str | None, count: int = 1000) -> int:
@@ -107,16 +107,20 @@ def by_threads(budget: Budget, place: str | None, count: int = 64, each: int = 8
 def by_processes(budget: Budget, place: str | None, count: int = 8) -> int:
     """Return how many calls of so many processes, with 8 threads each, get an answer."""
     context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager:
-        start = manager.Barrier(count)
-        with context.Pool(count) as pool:
-            work = [(budget, place, start)] * count
-            return sum(pool.starmap(_one_process, work, chunksize=1))
+    start, answered = context.Barrier(count), context.SimpleQueue()
+    work = (budget, place, start, answered)
+    processes = [context.Process(target=_one_process, args=work) for _ in range(count)]
+    for process in processes:
+        process.start()
+    admitted = sum(answered.get() for _ in processes)
+    for process in processes:
+        process.join()
+    return admitted
 
 
-def _one_process(budget: Budget, place: str | None, start: Any) -> int:
+def _one_process(budget: Budget, place: str | None, start: Any, answered: Any) -> None:
     start.wait()
-    return by_threads(budget, place, 8, 8)
+    answered.put(by_threads(budget, place, 8, 8))
 
 
 CALLERS: dict[str, Callable[[Budget, str | None], int]] = {

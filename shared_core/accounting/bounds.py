@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from shared_core.accounting.budgets import Budget, BudgetState, amounts
+from shared_core.accounting.energy import EnergyRates
 from shared_core.accounting.expected import energy_of, rates_of
 from shared_core.accounting.experience import Experience
 from shared_core.accounting.stores import Amounts
@@ -25,6 +26,11 @@ _LONGEST_ANSWER = 4096
 _SHORTEST_ANSWER = 64
 """Output tokens: a budget that leaves less than this (or less than twice what is expected) has no
 room for an answer."""
+
+_UNMEASURED = EnergyRates((0, 0, 2_000), (0, 0, 20_000), "assumed until it is measured")
+"""Wh per million tokens that are held for a model which is yet to be measured: as much as one of 70
+billion parameters takes on a desktop (300 W at 5 tokens a second are 16,700). Were it unknown, a
+budget would refuse the model, and it would never be measured."""
 
 _TOKENS_AROUND = 16
 """At most so many tokens frame a message: roles, separators, ids (OpenAI's chat format has 4)."""
@@ -94,7 +100,8 @@ class Most:
             terms, energy = self._terms[name], None
             usage = Usage(self.input_tokens, output_tokens)
             if self._limited[1] or terms.pays_energy:
-                energy = energy_of(usage, rates_of(name, terms, self._experience))
+                rates = rates_of(name, terms, self._experience)
+                energy = energy_of(usage, rates or (_UNMEASURED if terms.meter else None))
             wh = None if energy is None else energy.high
             known = terms.most(usage, wh, self._usd_per_kwh), wh
             self._known[name, output_tokens] = known

@@ -17,7 +17,17 @@ from zlib import crc32
 from shared_core.errors import StorageError
 from shared_core.types import Alternative, Attempt, Energy, Entry, Usage
 
-__all__ = ["DEALS", "connect", "connect_readonly", "faults", "insert", "past", "prune", "stored"]
+__all__ = [
+    "DEALS",
+    "connect",
+    "connect_readonly",
+    "faults",
+    "insert",
+    "is_database",
+    "past",
+    "prune",
+    "stored",
+]
 
 APPLICATION: Final = 0x724C4C4D  # "rLLM": tells the file from other programs' databases
 VERSION: Final = 1
@@ -25,38 +35,39 @@ VERSION: Final = 1
 DEALS: Final = 1000
 """Groups to which conversations are dealt, for intervals: all calls of one move together."""
 
+# A figure that is no number becomes NULL, which must not cost the entry: no column refuses it.
 _TABLES: Final = f"""
 CREATE TABLE entries (
-    id INTEGER PRIMARY KEY, decision_id TEXT NOT NULL, candidate TEXT NOT NULL,
-    chosen TEXT NOT NULL, outcome TEXT NOT NULL, shadow INTEGER NOT NULL,
-    calibrated INTEGER NOT NULL, delta REAL NOT NULL, reason TEXT NOT NULL,
+    id INTEGER PRIMARY KEY, decision_id TEXT, candidate TEXT,
+    chosen TEXT, outcome TEXT, shadow INTEGER,
+    calibrated INTEGER, delta REAL, reason TEXT,
     thread TEXT, user TEXT, tenant TEXT, run TEXT, step TEXT, pin TEXT,
-    started_at REAL NOT NULL, seconds REAL NOT NULL, overhead_s REAL NOT NULL,
-    cost_usd REAL, cost_usd_high REAL, lost_cache_usd REAL NOT NULL,
+    started_at REAL, seconds REAL, overhead_s REAL,
+    cost_usd REAL, cost_usd_high REAL, lost_cache_usd REAL,
     wh_low REAL, wh REAL, wh_high REAL, energy_method TEXT,
-    prompt_hash TEXT NOT NULL, prompt_text TEXT, answer_text TEXT,
-    alone INTEGER NOT NULL, -- one candidate was asked, ran and answered
-    deal INTEGER NOT NULL -- of 1,000 groups, the one to which the conversation is dealt
+    prompt_hash TEXT, prompt_text TEXT, answer_text TEXT,
+    alone INTEGER, -- one candidate was asked, ran and answered
+    deal INTEGER -- of 1,000 groups, the one to which the conversation is dealt
 );
 CREATE INDEX entries_by_decision ON entries (decision_id);
 CREATE TABLE attempts (
-    entry INTEGER NOT NULL, place INTEGER NOT NULL, candidate TEXT NOT NULL,
-    outcome TEXT NOT NULL, error TEXT, seconds REAL NOT NULL,
+    entry INTEGER NOT NULL, place INTEGER NOT NULL, candidate TEXT,
+    outcome TEXT, error TEXT, seconds REAL,
     input_tokens INTEGER, output_tokens INTEGER, cached_tokens INTEGER,
     cache_write_tokens INTEGER, reasoning_tokens INTEGER, free INTEGER,
     cost_usd REAL, cost_usd_high REAL, wh_low REAL, wh REAL, wh_high REAL, energy_method TEXT,
     predicted_tokens INTEGER,
-    kept INTEGER NOT NULL, -- the caller got its answer
+    kept INTEGER, -- the caller got its answer
     PRIMARY KEY (entry, place)
 ) WITHOUT ROWID;
 CREATE TABLE alternatives (
-    entry INTEGER NOT NULL, place INTEGER NOT NULL, candidate TEXT NOT NULL,
-    quality REAL NOT NULL, local INTEGER NOT NULL,
+    entry INTEGER NOT NULL, place INTEGER NOT NULL, candidate TEXT,
+    quality REAL, local INTEGER,
     cost_usd REAL, wh_low REAL, wh REAL, wh_high REAL, energy_method TEXT,
     PRIMARY KEY (entry, candidate)
 ) WITHOUT ROWID;
 CREATE TABLE feedback (
-    entry INTEGER PRIMARY KEY, score REAL NOT NULL, comment TEXT, given_at REAL NOT NULL
+    entry INTEGER PRIMARY KEY, score REAL, comment TEXT, given_at REAL
 );
 PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {VERSION};
@@ -135,6 +146,14 @@ def connect_readonly(path: Path, wait_s: float = 5.0) -> sqlite3.Connection:
     except faults as error:
         raise StorageError(place, _fault(error, path)) from error
     return connection
+
+
+def is_database(path: Path) -> bool:
+    """Return whether a file is one of SQLite's."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(16) == b"SQLite format 3\0"
 
 
 def _beside(path: Path, ending: str) -> Path:

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from shared_core.accounting.database import (
     connect,
@@ -32,10 +32,12 @@ from shared_core.accounting.database import (
     prune,
     stored,
 )
-from shared_core.accounting.savings import Report, make_report
 from shared_core.accounting.sheet import written
 from shared_core.errors import ConfigurationError, StorageError, UnknownDecisionError
 from shared_core.types import Attempt, Entry
+
+if TYPE_CHECKING:
+    from shared_core.accounting.savings import Report
 
 __all__ = ["Ledger", "LedgerFile", "LedgerWarning"]
 
@@ -182,6 +184,8 @@ class Ledger:
         Raises:
             StorageError: It cannot be read.
         """
+        from shared_core.accounting.savings import make_report  # needs numpy: routing does not
+
         self._try_to_flush()
         return make_report(self, since=since, until=until, seed=seed)
 

@@ -26,7 +26,7 @@ __all__ = ["as_html"]
 
 _STYLE: Final = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1a202c; background: #fff;
-       max-width: 1100px; margin: 2rem auto; padding: 0 1rem; }
+       max-width: 1240px; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; margin-bottom: .2rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .4rem; }
 p { margin: .3rem 0; color: #4a5568; } .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }

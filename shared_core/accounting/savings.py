@@ -15,6 +15,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -153,7 +154,7 @@ def make_report(
             models=_models(found, attempts, scores),
             steps=_shares(connection, period, "step"),
             users=_shares(connection, period, "user"),
-            days=list(rows(connection, _DAYS.format(period.where))),
+            days=_days(totals),
             draws=draws,
             _entries=lambda: ledger.entries(since=since, until=until),
         )
@@ -162,14 +163,17 @@ def make_report(
 # Sums without intervals
 
 _TOTALS = """
-SELECT outcome, shadow, energy_method, count(*) AS calls, min(started_at) AS first,
-    max(started_at) AS last, count(cost_usd) AS usd_known, sum(cost_usd) AS usd,
+SELECT CAST(started_at / 86400 AS INTEGER) AS day, candidate, energy_method, count(*) AS calls,
+    sum(outcome = 'answered') AS answered, sum(outcome = 'failed') AS failed,
+    sum(outcome = 'cancelled') AS cancelled, sum(shadow) AS shadow,
+    min(started_at) AS first, max(started_at) AS last,
+    count(cost_usd) AS usd_known, sum(cost_usd) AS usd,
     sum(CASE WHEN cost_usd IS NULL THEN cost_usd_high END) AS usd_high,
     sum(cost_usd IS NULL AND cost_usd_high IS NULL) AS unbounded,
     sum(wh_low) AS wh_low, sum(wh) AS wh, sum(wh_high) AS wh_high, count(wh) AS wh_known,
     sum(overhead_s) AS overhead_s, sum(lost_cache_usd) AS lost_cache_usd,
     sum(lost_cache_usd > 0) AS lost_caches
-FROM entries e WHERE {} GROUP BY outcome, shadow, energy_method
+FROM entries e WHERE {} GROUP BY 1, 2, 3 ORDER BY 1, 2
 """
 _CONVERSATIONS = """
 SELECT count(DISTINCT thread) + sum(thread IS NULL) FROM entries e WHERE {}
@@ -187,11 +191,6 @@ _SHARES = """
 SELECT {0} AS name, count(*) AS calls, sum(cost_usd) AS usd, sum(cost_usd IS NULL) AS usd_unknown,
     sum(wh) AS wh, sum(wh IS NULL) AS wh_unknown
 FROM entries e WHERE {1} GROUP BY 1 ORDER BY calls DESC, name
-"""
-_DAYS = """
-SELECT date(started_at, 'unixepoch') AS day, candidate, count(*) AS calls, sum(cost_usd) AS usd,
-    sum(cost_usd IS NULL) AS usd_unknown, sum(wh) AS wh, sum(wh IS NULL) AS wh_unknown
-FROM entries e WHERE {} GROUP BY 1, 2 ORDER BY 1, 2
 """
 _SCORES = """
 SELECT e.deal, e.candidate, count(*) AS n, sum(score) AS score, count(a.quality) AS predictions,
@@ -228,10 +227,9 @@ def _calls(
     return {
         "all": _total(totals, "calls"),
         **{
-            ending: _total([row for row in totals if row["outcome"] == ending], "calls")
-            for ending in ("answered", "failed", "cancelled")
+            column: _total(totals, column)
+            for column in ("answered", "failed", "cancelled", "shadow")
         },
-        "shadow": _total([row for row in totals if row["shadow"]], "calls"),
         "conversations": conversations or 0,
         "first": min((row["first"] for row in totals), default=None),
         "last": max((row["last"] for row in totals), default=None),
@@ -304,6 +302,25 @@ def _shares(connection: sqlite3.Connection, period: Period, column: str) -> list
 
 def _together(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"name": None, "others": True, "calls": _total(found, "calls"), **_sum_of(found)}
+
+
+def _days(totals: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return sums by day and by the candidate that answered; None is a day out of this world."""
+    found: dict[tuple[int, str], list[dict[str, Any]]] = {}
+    for row in totals:
+        unknown = {f"{unit}_unknown": row["calls"] - row[f"{unit}_known"] for unit in ("usd", "wh")}
+        found.setdefault((row["day"], row["candidate"]), []).append(row | unknown)
+    return [
+        {"day": _date(day), "candidate": name, "calls": _total(own, "calls"), **_sum_of(own)}
+        for (day, name), own in found.items()
+    ]
+
+
+def _date(day: int) -> str | None:
+    try:
+        return date.fromordinal(day + date(1970, 1, 1).toordinal()).isoformat()
+    except (ValueError, OverflowError):
+        return None
 
 
 def _models(

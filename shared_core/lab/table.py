@@ -1,8 +1,9 @@
 """Tables of outcomes: how good the answers of which models to which prompts were.
 
-In: a file with one row per prompt x model, of any size. Out: `Outcomes`, the same as matrices, or a
-`TableError` that names the file, the row and the column, and says what to change. Files are read
-piece by piece: memory grows with the distinct prompts and the models, not with the rows.
+In: a file with one row per prompt x model, of any size, or a ledger's file. Out: `Outcomes`, the
+same as matrices, or a `TableError` that names the file, the row and the column, and says what to
+change. Files are read piece by piece: memory grows with the distinct prompts and the models, not
+with the rows.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from shared_core.errors import MissingExtraError, TableError
+from shared_core.accounting.database import is_database
+from shared_core.accounting.ledger import LedgerFile
+from shared_core.errors import MissingExtraError, StorageError, TableError
 
 __all__ = ["Outcomes", "read_table"]
 
@@ -35,6 +38,12 @@ _WORDS: Final = {
 _PIECE: Final = 1_000  # rows of a parquet file that are held at once
 _LONGEST_LINE: Final = 64_000_000  # characters of a JSON line or a CSV field; more is neither
 _USUAL_TOPS: Final = (1.0, 5.0, 10.0, 100.0)  # upper ends of the scales that people grade on
+
+_ANSWERED: Final = """
+SELECT e.id, e.prompt_text, e.candidate, f.score, a.output_tokens, a.cost_usd FROM entries e
+LEFT JOIN feedback f ON f.entry = e.id LEFT JOIN attempts a ON a.entry = e.id AND a.kept
+WHERE e.outcome = 'answered' ORDER BY e.id
+"""
 
 Floats = npt.NDArray[np.float64]
 Row = tuple[str, Mapping[str, Any]]
@@ -98,7 +107,8 @@ def read_table(path: str | Path, *, scale: tuple[float, float] | None = None) ->
     counted.
 
     Args:
-        path: `.jsonl` or `.ndjson` (one object a line), `.csv` (with a header) or `.parquet`.
+        path: `.jsonl` or `.ndjson` (one object a line), `.csv` (with a header), `.parquet`, or the
+            file of a ledger that keeps texts, of any ending: its scores are the users' feedback.
         scale: Scores of the table that become 0 and 1, for instance (1, 10). None: they are 0 to 1.
 
     Raises:
@@ -285,7 +295,7 @@ def _rows(path: Path) -> Iterator[Row]:
     }
     if path.is_dir():
         raise TableError(f"{path} is a folder: name a file in it ({', '.join(readers)})")
-    reader = readers.get(path.suffix.lower())
+    reader = _ledger_rows if is_database(path) else readers.get(path.suffix.lower())
     if reader is None:
         raise TableError(f"{path} has an unknown ending: give {', '.join(readers)}")
     try:
@@ -358,6 +368,27 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
                     yield f"{path}, row {number}", row
     except (pa.ArrowException, UnicodeDecodeError) as error:
         raise TableError(f"{path} is broken parquet: {error}") from None
+
+
+def _ledger_rows(path: Path) -> Iterator[Row]:
+    """Yield the answered calls of a ledger whose prompt is kept."""
+    kept = scored = 0
+    try:
+        with LedgerFile(path).reading() as connection:
+            for number, text, model, score, tokens, usd in connection.execute(_ANSWERED):
+                if text is None or not text.strip():
+                    continue
+                kept, scored = kept + 1, scored + (score is not None)
+                row = {"prompt": text, "model": model, "score": score}
+                yield f"{path}, call {number}", {**row, "output_tokens": tokens, "cost": usd}
+    except StorageError as error:
+        raise TableError(str(error)) from error
+    if not kept:
+        raise TableError(f"{path} keeps no prompt: make it with Ledger(…, keep_text=True)")
+    if not scored:
+        raise TableError(
+            f"{path}: none of its {kept} calls has a score: give scores with Ledger.feedback(…)"
+        )
 
 
 def _columns(where: str, found: Sequence[str]) -> list[str]:

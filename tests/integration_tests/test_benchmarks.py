@@ -16,9 +16,12 @@ from examples.benchmarks import (
     _page,
     _splits,
     _tables,
+    accounting_overhead,
     baselines,
+    budget_race,
     calibration,
     encode,
+    energy_savings,
     latency,
     n_models,
     routellm,
@@ -69,6 +72,7 @@ def outcomes(datasets: Sequence[str], models: Sequence[str], prompts: int) -> pd
                         "prompt": text,
                         "model": model,
                         "score": float(rng.random() < chance),
+                        "input_tokens": len(text) // 4,
                         "output_tokens": None,
                         "cost": 0.001 * 2**place,
                         "contaminated_per_routellm": number == 0,
@@ -86,10 +90,10 @@ def write(folder: Path, table: pd.DataFrame) -> None:
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     pair = ("mistralai/Mixtral-8x7B-Instruct-v0.1", "gpt-4-1106-preview")
-    write(
-        folder / "eval_routellm",
-        outcomes([f"routellm_{name}" for name in routellm.BENCHMARKS], pair, 120),
-    )
+    both = outcomes([f"routellm_{name}" for name in routellm.BENCHMARKS], pair, 120)
+    write(folder / "eval_routellm", both)
+    answered = both[both.dataset == "routellm_gsm8k"]
+    write(folder / "eval_routellm_gsm8k_answers", answered.assign(answer="It is 12, I think."))
     write(
         folder / "eval_routerbench_lite",
         outcomes(n_models.ROUTERBENCH, ("small", "middle", "large"), 50),
@@ -116,6 +120,9 @@ def out(tmp_path: Path) -> Path:
         "n_models",
         "left_out",
         "latency",
+        "energy_savings",
+        "budget_race",
+        "accounting",
     )
     places = [f"<!-- table: {name} -->\n<!-- end -->" for name in names]
     (tmp_path / "README.md").write_text("\n".join(["before", *places, "after"]))
@@ -259,6 +266,48 @@ def test_latency(out: Path) -> None:
         times = found["decision"][name]
         assert 0 < times["short"]["p50_ms"]["value"] < times["8k tokens"]["p50_ms"]["value"]
     assert len(table_of(out, "latency")) == 1 + 5
+
+
+def test_energy_savings(data: Path, out: Path) -> None:
+    energy_savings.main(
+        [
+            *("--data", str(data), "--out", str(out), "--draws", "20", "--seeds", "2"),
+            *("--labels", "50", "--more-labels", "60"),
+        ]
+    )
+    found = results(out, "energy_savings")
+    mmlu = found["benchmarks"]["mmlu"]
+    saved = {way: mmlu[way]["95"]["wh_saved"]["value"] for way in ("random", "adapted", "oracle")}
+    assert saved["random"] < saved["adapted"] <= saved["oracle"]
+    assert mmlu["oracle"]["95"]["usd_saved"]["value"] > mmlu["oracle"]["99"]["usd_saved"]["value"]
+    low, high = (mmlu["oracle"]["95"][f"wh_saved_{end}"]["value"] for end in ("least", "most"))
+    assert low <= saved["oracle"] <= high
+    assert "EcoLogits" in found["energy"]
+    assert "promised" in found["benchmarks"]["gsm8k"]
+
+
+def test_budget_race_overshoot(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget_race.shutil, "which", lambda program: None)
+    monkeypatch.delitem(budget_race.CALLERS, "8 processes")  # half a minute; the stores' own do it
+    budget_race.main(["--out", str(out), "--hold", "0.5"])
+    found = results(out, "budget_race")["stores"]
+    assert list(found) == ["memory", "SQLite"]
+    for store in found.values():
+        races = {case: one for case, one in store.items() if case != "killed"}
+        assert {one["admitted"] for one in races.values()} == {budget_race.ROOM}
+        assert {one["overshoot"] for one in races.values()} == {0}
+    assert len(found["SQLite"]) == 5
+    assert 0.3 < found["SQLite"]["killed"]["free_after_s"] < 30
+
+
+def test_accounting_overhead(out: Path) -> None:
+    accounting_overhead.main(
+        ["--out", str(out), "--rounds", "5", "--draws", "20", "--entries", "300"]
+    )
+    found = results(out, "accounting_overhead")
+    assert found["added_ms"]["memory"]["value"] > 0
+    assert found["big_ledger"]["entries"] == 300
+    assert "report on 300 entries" in [row[0] for row in table_of(out, "accounting")]
 
 
 def test_the_page_of_the_repository_has_every_place(out: Path) -> None:

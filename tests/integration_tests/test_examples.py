@@ -15,6 +15,7 @@ from typing import Any
 import llama_index.core
 import pytest
 
+from shared_core import Ledger
 from tests.fakes.openai_server import OpenAIServer
 from tests.fakes.openai_wire import Body
 from tests.fakes.replies import Answer, ToolCall, message_text
@@ -262,3 +263,16 @@ def test_06_learn_from_traffic(
     assert "calibrated: yes" in plus
     assert "'times'" in times
     assert len((tmp_path / "learned" / "outcomes.jsonl").read_text().splitlines()) == 240
+
+
+def test_07_budgets_and_savings(
+    example: Example, server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = example()
+    assert said.count("ann: small") == 3
+    assert said.count("bob: small") == 3
+    assert "bob has to wait: the budget of 3 calls per user per day has 0 calls left" in said
+    assert len(server.requests) == 6
+    assert "always-best: large" in said
+    assert len(Ledger(tmp_path / "calls.sqlite")) == 6

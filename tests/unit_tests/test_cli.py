@@ -15,8 +15,11 @@ import numpy as np
 import pytest
 
 import shared_core.cli
+from shared_core.accounting.ledger import Ledger
 from shared_core.cli import main
 from shared_core.prediction.learned import LearnedPredictor
+from shared_core.types import Usage
+from tests.fakes.entries import attempt, entry
 from tests.fakes.learning import MODELS, FakeEncoder, parity_encoder, write
 
 
@@ -455,3 +458,96 @@ def test_an_encoder_that_cannot_be_made_is_one_line_before_any_work(
     said = capsys.readouterr().err
     assert len(said.splitlines()) == 1
     assert ("[local]" in said) == (encoder != "bert")
+
+
+# Reports
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    path = tmp_path / "ledger.db"
+    with Ledger(path) as kept:
+        for number in range(4):
+            kept.add(entry(number, attempts=(attempt(usd=0.5),), started_at=number * 86_400.0))
+    return path
+
+
+def test_report_prints_and_writes_page_calls_and_figures(
+    ledger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = ledger.read_bytes()
+    files = {name: tmp_path / f"report.{name}" for name in ("html", "csv", "json")}
+    options = [part for name, file in files.items() for part in (f"--{name}", file)]
+    assert run("report", ledger, *options) == 0
+    assert "always-best" in capsys.readouterr().out
+    assert json.loads(files["json"].read_text())["spent"]["usd"] == 2
+    assert files["html"].read_text().startswith("<!DOCTYPE html>")
+    assert len(files["csv"].read_text().splitlines()) == 5
+    assert ledger.read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "calls"),
+    [
+        ((), 4),
+        (("--since", "1970-01-02"), 3),
+        (("--until", "1970-01-02"), 1),
+        (("--since", "1970-01-02T00:00:01", "--until", "1970-01-04"), 1),
+        (("--since", "1970-01-02T01:00:00+02:00"), 3),
+    ],
+)
+def test_report_covers_the_period_that_is_asked_for(
+    options: tuple[str, ...], calls: int, ledger: Path, tmp_path: Path
+) -> None:
+    assert run("report", ledger, "--json", tmp_path / "r.json", *options) == 0
+    assert json.loads((tmp_path / "r.json").read_text())["calls"]["all"] == calls
+
+
+def test_report_of_no_ledger_is_one_line_and_makes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text.db").write_text("no database " * 99)
+    for name, fault in (("none.db", "does not exist"), ("text.db", "not a database")):
+        assert run("report", tmp_path / name, "--html", tmp_path / "p.html") == 2
+        told = capsys.readouterr().err
+        assert fault in told
+        assert len(told.splitlines()) == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["text.db"]
+
+
+@pytest.mark.parametrize("option", ["--html", "--csv", "--json"])
+def test_report_never_replaces_the_ledger(
+    option: str, ledger: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = ledger.read_bytes()
+    assert run("report", ledger, option, ledger) == 2
+    assert "is the ledger" in capsys.readouterr().err
+    assert ledger.read_bytes() == before
+
+
+def test_report_wants_a_date(ledger: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run("report", ledger, "--since", "yesterday")
+    assert "write 2026-01-31" in capsys.readouterr().err
+
+
+def test_train_and_calibrate_learn_from_a_ledger_as_from_a_table(tmp_path: Path) -> None:
+    table = write(tmp_path / "table.jsonl", MODELS)
+    rows = [json.loads(line) for line in table.read_text().splitlines()]
+    with Ledger(tmp_path / "calls", keep_text=True) as kept:
+        for number, row in enumerate(rows):
+            usage = Usage(10, row["output_tokens"])
+            answer = attempt(row["model"], row["cost"], usage=usage)
+            failed = attempt("other", outcome="failed")
+            kept.add(
+                entry(number, row["model"], prompt_text=row["prompt"], attempts=(failed, answer))
+            )
+            kept.feedback(f"d{number}", row["score"])
+    assert run("train", table, "--out", tmp_path / "a") == 0
+    assert run("train", tmp_path / "calls", "--out", tmp_path / "b") == 0
+    first, second = content(tmp_path / "a"), content(tmp_path / "b")
+    assert {n: first[n] for n in first if n.endswith("safetensors")} == {
+        n: second[n] for n in second if n.endswith("safetensors")
+    }
+    assert run("calibrate", tmp_path / "calls", "--artefact", tmp_path / "b") == 0

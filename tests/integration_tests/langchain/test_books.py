@@ -31,6 +31,7 @@ from shared_core import (
     UnknownCandidateError,
     UnknownDecisionError,
 )
+from shared_core.types import Ask, Decision, Prompt, Steps
 from tests.fakes.chat_models import ScriptedChat
 from tests.fakes.core import Choosing, FixedPredictor
 from tests.fakes.openai_server import Fault, OpenAIServer
@@ -423,6 +424,28 @@ def test_unknown_tokens_are_left_out_of_the_span(
     form(ChatRouter({"small": openai_chat(server)}), QUESTION)
     (span,) = spans.routed()
     assert not [name for name in span.attributes or {} if "usage" in name or "cost" in name]
+
+
+class Both:
+    """Asks both and takes the first one's reply."""
+
+    def steps(self, prompt: Prompt, decision: Decision) -> Steps:
+        names = (decision.candidate, *decision.fallbacks)
+        first, _ = yield tuple(Ask(name, visible=False) for name in names)
+        return first
+
+
+@pytest.mark.parametrize("told", [True, False])
+@every_form
+def test_the_tokens_of_a_span_are_those_of_all_answers(
+    form: Form, told: bool, server: OpenAIServer, spans: Spans
+) -> None:
+    server.report("small", KNOWN)
+    server.report("large", KNOWN if told else None)
+    form(priced(server, strategy=Both()), QUESTION)
+    (span,) = spans.routed()
+    read = (span.attributes or {}).get("gen_ai.usage.input_tokens")
+    assert read == (2 * KNOWN["prompt_tokens"] if told else None)
 
 
 @every_form

@@ -630,14 +630,12 @@ def test_a_trial_that_a_budget_refuses_is_the_next_ones(form: Form) -> None:
 
 
 class Both:
-    """Asks both side by side and takes the first one's reply."""
+    """Asks both side by side and takes the first reply that is an answer."""
 
     def steps(self, prompt: Prompt, decision: Decision) -> Steps:
         names = (decision.candidate, *decision.fallbacks)
-        first, *_ = yield tuple(Ask(name, visible=False) for name in names)
-        if first.error is not None:
-            raise first.error
-        return first
+        replies = yield tuple(Ask(name, visible=False) for name in names)
+        return next(reply for reply in replies if reply.error is None)
 
 
 @pytest.mark.parametrize("store", [MemoryStore, SlowStore])
@@ -650,6 +648,23 @@ async def test_asks_side_by_side_are_all_charged(ask: Any, store: Any) -> None:
     assert nothing_held(llm)
     total = sum(a["cost_usd"] for e in entries(llm) for a in e["attempts"])
     assert standing(llm).spent.nano_usd == pytest.approx(total * 1e9, abs=40)
+
+
+class Hesitant(SlowStore):
+    """Takes its time, in which another attempt of the same call may come."""
+
+    def reserve(self, *args: Any) -> Any:
+        threading.Event().wait(0.05)
+        return super().reserve(*args)
+
+
+@pytest.mark.parametrize("ask", [whole, streamed])
+async def test_asks_side_by_side_never_overshoot_what_one_call_may_take(ask: Any) -> None:
+    budgets = Budgets(Budget(calls=1, per="call"), Budget(usd=1), store=Hesitant())
+    llm = scripted(budgets, strategy=Both())
+    await ask(llm)
+    assert sorted(outcome for _, outcome in outcomes(last(llm))) == ["answered", "refused"]
+    assert standing(llm).spent.calls == 1
 
 
 # --- races ---

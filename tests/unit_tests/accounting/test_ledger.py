@@ -187,6 +187,20 @@ def test_a_ledger_in_memory_costs_nothing_until_it_is_used() -> None:
     assert list(ledger.entries()) == []
 
 
+def test_a_ledger_needs_no_numpy_until_it_reports() -> None:
+    ran = child(
+        """
+        import sys
+        from shared_core.accounting.ledger import Ledger
+        from tests.fakes.entries import entry
+        ledger = Ledger()
+        ledger.add(entry())
+        print("numpy" in sys.modules, ledger.report().calls["all"], "matplotlib" in sys.modules)
+        """
+    )
+    assert (ran.stdout.strip(), ran.stderr) == ("False 1 False", "")
+
+
 def test_a_closed_ledger_opens_again_when_it_is_used(path: Path) -> None:
     ledger = Ledger(path)
     ledger.add(entry(0))
@@ -300,6 +314,15 @@ def test_no_odd_value_loses_an_entry(ledger: Ledger) -> None:
     assert first["attempts"][0]["usage"]["input_tokens"] == 2**63 - 1
     assert first["reason"] == odd.reason
     assert second["decision_id"] == "d1"
+
+
+def test_a_figure_that_is_no_number_costs_no_entry(ledger: Ledger) -> None:
+    nan = float("nan")
+    ledger.add(entry(0, delta=nan, seconds=nan, alternatives=(other("small", nan, nan),)))
+    (found,) = ledger.entries()
+    assert (found["delta"], found["seconds"]) == (None, None)
+    assert found["alternatives"][0]["quality"] is None
+    assert ledger.report().calls["all"] == 1
 
 
 # Places that cannot be used

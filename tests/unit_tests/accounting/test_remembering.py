@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shared_core import Ledger, Router
+from shared_core import Budget, Budgets, Ledger, Policy, Router
 from shared_core.accounting.books import Books
 from shared_core.decision.candidates import prepare_candidates
 from shared_core.types import Ask, Candidate, Reply, Usage
@@ -24,7 +24,7 @@ class Talks(FakeTransport):
 
 @dataclass(frozen=True)
 class Meter:
-    """Counts a joule a reading."""
+    """Counts a Wh a reading."""
 
     readings: list[float]
     method: str = "measured (test)"
@@ -76,3 +76,23 @@ def test_energy_that_was_declared_is_not_learned_as_if_measured(tmp_path: Path) 
     later = router(file)
     assert later.books.experience.energy_rates("a") is None
     assert later.decide(prompt()).estimates[0].energy_wh is None
+
+
+@pytest.mark.parametrize("budget", [Budget(usd=1, per="day"), Budget(wh=100, per="day")])
+def test_a_budget_lets_a_model_be_measured_in_the_first_place(budget: Budget) -> None:
+    given = [Candidate("a", None, local=True, energy=Meter([]))]
+    candidates = prepare_candidates(given, lambda c: (None, {}))
+    llm = Router(
+        candidates,
+        policy=Policy(usd_per_kwh=0.3),
+        predictor=FixedPredictor({"a": 0.9}),
+        books=Books(candidates, Budgets(budget)),
+    )
+    for _ in range(3):
+        llm.answer(prompt(), llm.decide(prompt()), Talks({}))
+    (state,) = llm.books.budgets.states(prompt().scope)
+    spent, held = state.standing
+    assert held.calls == 0
+    assert spent.micro_wh == pytest.approx(3e6)  # 1 Wh between two readings
+    assert spent.nano_usd == pytest.approx(3 * 0.3e-3 * 1e9)
+    assert llm.decide(prompt()).estimates[0].energy_wh is not None

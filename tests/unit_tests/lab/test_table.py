@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
 import tracemalloc
 from collections.abc import Callable
@@ -15,7 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from shared_core import ConfigurationError, MissingExtraError, TableError
+from shared_core.accounting.ledger import Ledger
 from shared_core.lab.table import Outcomes, read_table
+from tests.fakes.entries import entry
 
 Rows = list[dict[str, Any]]
 
@@ -287,3 +290,36 @@ def test_parquet_without_pyarrow_prints_the_line_that_installs_it(
 
 def test_a_table_error_is_a_configuration_error() -> None:
     assert issubclass(TableError, ConfigurationError)
+
+
+# Ledgers
+
+
+def test_a_ledger_is_read_as_a_table_of_its_scored_answers(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "calls.db", keep_text=True) as ledger:
+        kept = [("p", "small", 0.25), ("p", "large", 1), ("q", "small", None), (" ", "small", 1)]
+        for number, (text, model, score) in enumerate(kept):
+            ledger.add(entry(number, model, prompt_text=text))
+            if score is not None:
+                ledger.feedback(f"d{number}", score)
+        ledger.add(entry(9, "small", prompt_text="r", outcome="failed"))
+    outcomes = read_table(tmp_path / "calls.db")
+    assert (outcomes.prompts, outcomes.models) == (("p",), ("small", "large"))
+    assert outcomes.scores.tolist() == [[0.25, 1]]
+    assert outcomes.output_tokens.tolist() == [[20, 20]]
+    assert outcomes.cost.tolist() == [[0.001, 0.001]]
+    assert outcomes.unscored == 1
+
+
+def test_a_ledger_that_cannot_be_learned_from_says_what_to_change(tmp_path: Path) -> None:
+    for keep, fault in ((False, "keep_text=True"), (True, "feedback")):
+        path = tmp_path / f"{keep}.db"
+        with Ledger(path, keep_text=keep) as ledger:
+            ledger.add(entry(prompt_text="p"))
+        with pytest.raises(TableError, match=fault):
+            read_table(path)
+    foreign = sqlite3.connect(tmp_path / "foreign.db")
+    foreign.execute("CREATE TABLE notes (text)")
+    foreign.close()
+    with pytest.raises(TableError, match="another program's database"):
+        read_table(tmp_path / "foreign.db")

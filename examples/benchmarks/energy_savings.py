@@ -1,7 +1,7 @@
 """Money and energy that routing saves at 95 % and 99 % of the strong model's quality.
 
-Run `python -m examples.benchmarks.savings --data FOLDER` with `eval_routellm/data.parquet` and
-`eval_routellm_gsm8k_answers/data.parquet` in the folder; needs the extras `[train,energy]`.
+Run `python -m examples.benchmarks.energy_savings --data FOLDER`, with `eval_routellm/data.parquet`
+and `eval_routellm_gsm8k_answers/data.parquet` in the folder; needs the extras `[train,energy]`.
 Replayed answers of Mixtral-8x7B (weak) and GPT-4 (gpt-4-1106-preview, strong). Input tokens are
 the data's; output tokens are those of the answers' texts on GSM8K (bytes / 4), one on MMLU (a
 letter), and on MT-Bench, whose answers are not in the data, 300 assumed for both. Money at the list
@@ -82,8 +82,8 @@ def main(arguments: list[str] | None = None) -> None:
     _splits.remember_features()
     benches = {name: read(options.data, name) for name in ("mmlu", "gsm8k", "mt_bench")}
     results = {
-        "command": f"python -m examples.benchmarks.savings --data FOLDER --seed {options.seed} "
-        f"--seeds {options.seeds} --labels {options.labels} "
+        "command": "python -m examples.benchmarks.energy_savings --data FOLDER "
+        f"--seed {options.seed} --seeds {options.seeds} --labels {options.labels} "
         f"--more-labels {options.more_labels} --draws {options.draws}",
         "seed": options.seed,
         "more_labels": options.more_labels,
@@ -91,7 +91,7 @@ def main(arguments: list[str] | None = None) -> None:
         "energy": energy(STRONG_ENERGY).method,
         "benchmarks": {name: measure(name, bench, options) for name, bench in benches.items()},
     }
-    _page.publish(options.out, "energy_savings", results, {"savings": draw(results)})
+    _page.publish(options.out, "energy_savings", results, {"energy_savings": draw(results)})
 
 
 def tariff(listing: Listing) -> Any:
