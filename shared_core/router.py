@@ -290,7 +290,8 @@ class Router:
         states: Sequence[BudgetState],
     ) -> tuple[tuple[Refusal, ...], Mapping[str, BudgetState]]:
         """Return who is refused and why, and by their names the budgets that have no room."""
-        rules, refusals = self._constraints(prompt), list[Refusal]()
+        rules = self._constraints(prompt)
+        refusals: list[Refusal] = []
         short: dict[str, BudgetState] = {}
         most = self.books.most(prompt, self.policy.usd_per_kwh)
         for candidate, estimate in contenders:

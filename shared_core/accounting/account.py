@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextvars import copy_context
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -245,7 +245,8 @@ class Account:
             self._free(hold)
             raise
         if self._bounded:
-            hold.ask = replace(hold.ask, params={**hold.ask.params, "max_tokens": longest})
+            params = {**hold.ask.params, "max_tokens": longest}
+            hold.ask = Ask(hold.ask.candidate, hold.ask.visible, params)
 
     def _claim(self, hold: Hold, most: Most, states: Sequence[BudgetState]) -> int:
         """Hold the longest answer that fits into the budgets of this call and these others."""

@@ -85,32 +85,41 @@ class Most:
     ) -> None:
         """Count the prompt."""
         self._prompt, self._terms, self._usd_per_kwh = prompt, terms, usd_per_kwh
-        self._rates = {
-            name: rates_of(name, own, experience) or (_UNMEASURED if own.meter else None)
-            for name, own in terms.items()
-        }
+        self._experience = experience
+        self._limited = (
+            any(b.usd is not None for b in budgets),
+            any(b.wh is not None for b in budgets),
+        )
         self._known: dict[tuple[str, int], _UsdWh] = {}
         self.input_tokens = most_input(prompt, min(b.bytes_per_token for b in budgets))
 
     def usd_wh(self, name: str, output_tokens: int) -> _UsdWh:
-        """Return USD and Wh at most with an answer so long; None is unknown."""
+        """Return USD and Wh at most with an answer so long; None is unknown, or of no interest."""
         known = self._known.get((name, output_tokens))
         if known is None:
+            terms, energy = self._terms[name], None
             usage = Usage(self.input_tokens, output_tokens)
-            energy = energy_of(usage, self._rates[name])
+            if self._limited[1] or terms.pays_energy:
+                rates = rates_of(name, terms, self._experience)
+                energy = energy_of(usage, rates or (_UNMEASURED if terms.meter else None))
             wh = None if energy is None else energy.high
-            known = self._terms[name].most(usage, wh, self._usd_per_kwh), wh
+            known = terms.most(usage, wh, self._usd_per_kwh), wh
             self._known[name, output_tokens] = known
         return known
 
     def amounts(self, name: str, output_tokens: int) -> Amounts:
         """Return what to hold; what is unknown counts as the worst that is known of any."""
         usd, wh = self.usd_wh(name, output_tokens)
-        if usd is None or wh is None:
-            others = [self.usd_wh(other, output_tokens) for other in self._terms]
-            usd = max((o[0] for o in others if o[0] is not None), default=0) if usd is None else usd
-            wh = max((o[1] for o in others if o[1] is not None), default=0) if wh is None else wh
+        usd = self._worst(0, output_tokens) if usd is None else usd
+        wh = self._worst(1, output_tokens) if wh is None else wh
         return amounts(usd, wh, self.input_tokens + output_tokens)
+
+    def _worst(self, place: int, output_tokens: int) -> float | None:
+        """Return the most USD (place 0) or Wh (1) of any candidate, if there is a budget of it."""
+        if not self._limited[place]:
+            return None
+        known = [self.usd_wh(name, output_tokens)[place] for name in self._terms]
+        return max((amount for amount in known if amount is not None), default=None)
 
     def longest(
         self,
@@ -168,8 +177,7 @@ class Most:
             ):
                 if limit is None or known is not None:
                     continue
-                others = [self.usd_wh(other, output_tokens)[place] for other in self._terms]
-                if budget.unknown == "refuse" or all(other is None for other in others):
+                if budget.unknown == "refuse" or self._worst(place, output_tokens) is None:
                     return (
                         f"its {what} is unknown, and there is a budget of {budget}: declare "
                         f"{what}=(input, output) per million tokens, or Budget(unknown='worst')"

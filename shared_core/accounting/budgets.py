@@ -41,6 +41,7 @@ _WINDOWS = ("hour", "day", "month")
 _NANO, _MICRO = 1_000_000_000, 1_000_000
 _UNITS = ("USD", "Wh", "tokens", "calls")
 _SCALES = (_NANO, _MICRO, 1, 1)
+_DIGITS = 3  # of a small unit: what is beyond them is an error of floating point
 _HIGHEST = 2.0**62
 """The highest limit in whole units: stores count in 64 bits."""
 
@@ -136,7 +137,7 @@ def _limits(*given: float | None) -> Limits:
             raise ConfigurationError(f"budget: {label} must be 0 or more, not {limit!r}")
         if scale == 1 and limit != int(limit):
             raise ConfigurationError(f"budget: {label} must be a whole number, not {limit!r}")
-        scaled.append(math.floor(min(limit * scale + 1e-6, _HIGHEST)))
+        scaled.append(math.floor(min(round(limit * scale, _DIGITS), _HIGHEST)))
     if all(limit is None for limit in scaled):
         raise ConfigurationError("budget: give a limit: usd=, wh=, tokens= or calls=")
     return scaled[0], scaled[1], scaled[2], scaled[3]
@@ -170,8 +171,8 @@ def amounts(usd: float | None, wh: float | None, tokens: int | None, calls: int 
     None is more than a store can take: a model that reports absurd usage must not fail for it.
     """
     return Amounts(
-        math.ceil(min((usd or 0.0) * _NANO - 1e-6, MOST)),
-        math.ceil(min((wh or 0.0) * _MICRO - 1e-6, MOST)),
+        math.ceil(min(round((usd or 0.0) * _NANO, _DIGITS), MOST)),
+        math.ceil(min(round((wh or 0.0) * _MICRO, _DIGITS), MOST)),
         min(tokens or 0, MOST),
         calls,
     )
@@ -283,10 +284,11 @@ class _Alone:
     _here = threading.local()
 
     def __enter__(self) -> None:
-        self._here.waiting = list[Callable[[], None]]()
+        self._here.waiting = []
 
     def __exit__(self, *_: object) -> None:
-        waiting, self._here.waiting = self._here.waiting, None
+        waiting: list[Callable[[], None]] = self._here.waiting
+        self._here.waiting = None
         for settle in waiting:
             settle()
 

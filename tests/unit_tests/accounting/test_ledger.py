@@ -556,11 +556,23 @@ def test_an_interrupt_while_it_writes_keeps_the_entry(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(module, "insert", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - in memory nothing is written before
         ledger.add(entry(0))
+        ledger.flush()
     monkeypatch.setattr(module, "insert", real)
     ledger.add(entry(1))
     assert ids(ledger) == ["d0", "d1"]
+
+
+def test_in_memory_the_last_calls_are_kept_whether_somebody_reads_or_not() -> None:
+    for read_at in (None, 2, 7, 11):
+        kept = Ledger(limit=5)
+        for number in range(12):
+            kept.add(entry(number))
+            if number == read_at:
+                assert len(kept) == min(number + 1, 5)
+        assert ids(kept) == [f"d{number}" for number in range(7, 12)]
+        assert len(kept) == 5
 
 
 def test_a_call_that_ends_while_another_is_written_is_written_too(
