@@ -187,7 +187,8 @@ class Ledger:
         from shared_core.accounting.savings import make_report  # needs numpy: routing does not
 
         self._try_to_flush()
-        return make_report(self, since=since, until=until, seed=seed)
+        source = self if self.path is None else LedgerFile(self.path)  # read by two at a time
+        return make_report(source, since=since, until=until, seed=seed)
 
     def export(self, path: str | os.PathLike[str]) -> None:
         """Write every entry to a file, one JSON object a line; all of it or none.

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date
@@ -136,27 +137,51 @@ def make_report(
     """
     period = Period(since, until)
     rng = np.random.default_rng(seed)
-    with ledger.reading() as connection:
-        found = sums(connection, period)
+    with ThreadPoolExecutor(1) as pool:  # SQLite sums up in two threads at once
+        plain = pool.submit(_plain, ledger, period)
+        with ledger.reading() as connection:
+            found = sums(connection, period)
+            scores = _scores(connection, period, found.names, rng, draws)
         weights = weights_of(found.groups, rng, draws)
         compared = [Comparison(found, unit, weights) for unit in ("USD", "Wh")]
         ends = best(found), cheapest(compared)
-        totals = _totals(connection, period)
-        scores = _scores(connection, period, found.names, rng, draws)
-        attempts = list(rows(connection, _ATTEMPTS.format(_over(period))))
-        return Report(
-            calls=_calls(connection, period, totals, found),
-            spent=_spent(totals),
-            saved=[one.saved(name, *ends) for one in compared for name in BASELINES],
-            shadow=[one.shadow() for one in compared] if found.shadow.any() else [],
-            apart=_apart(attempts, totals),
-            quality=scores[None],
-            models=_models(found, attempts, scores),
+        known = plain.result()
+    return Report(
+        calls=_calls(known, found),
+        spent=_spent(known.totals),
+        saved=[one.saved(name, *ends) for one in compared for name in BASELINES],
+        shadow=[one.shadow() for one in compared] if found.shadow.any() else [],
+        apart=_apart(known.attempts, known.totals),
+        quality=scores[None],
+        models=_models(found, known.attempts, scores),
+        steps=known.steps,
+        users=known.users,
+        days=_days(known.totals),
+        draws=draws,
+        _entries=lambda: ledger.entries(since=since, until=until),
+    )
+
+
+@dataclass(frozen=True)
+class _Plain:
+    """Sums without intervals: rows by day and candidate, by attempt, step and user."""
+
+    totals: list[dict[str, Any]]
+    conversations: int
+    attempts: list[dict[str, Any]]
+    steps: list[dict[str, Any]]
+    users: list[dict[str, Any]]
+
+
+def _plain(ledger: Source, period: Period) -> _Plain:
+    with ledger.reading() as connection:
+        ((conversations,),) = connection.execute(_CONVERSATIONS.format(period.where))
+        return _Plain(
+            totals=list(rows(connection, _TOTALS.format(period.where))),
+            conversations=conversations or 0,
+            attempts=list(rows(connection, _ATTEMPTS.format(_over(period)))),
             steps=_shares(connection, period, "step"),
             users=_shares(connection, period, "user"),
-            days=_days(totals),
-            draws=draws,
-            _entries=lambda: ledger.entries(since=since, until=until),
         )
 
 
@@ -208,29 +233,19 @@ def _over(period: Period) -> str:
     return f"JOIN entries e ON e.id = a.entry WHERE {period.where}"
 
 
-def _totals(connection: sqlite3.Connection, period: Period) -> list[dict[str, Any]]:
-    return list(rows(connection, _TOTALS.format(period.where)))
-
-
 def _total(found: Sequence[dict[str, Any]], column: str) -> float:
     return sum((row[column] or 0 for row in found), 0)
 
 
-def _calls(
-    connection: sqlite3.Connection,
-    period: Period,
-    totals: Sequence[dict[str, Any]],
-    found: Sums,
-) -> dict[str, Any]:
-    ((conversations,),) = connection.execute(_CONVERSATIONS.format(period.where))
-    answered = found.answered
+def _calls(known: _Plain, found: Sums) -> dict[str, Any]:
+    totals, answered = known.totals, found.answered
     return {
         "all": _total(totals, "calls"),
         **{
             column: _total(totals, column)
             for column in ("answered", "failed", "cancelled", "shadow")
         },
-        "conversations": conversations or 0,
+        "conversations": known.conversations,
         "first": min((row["first"] for row in totals), default=None),
         "last": max((row["last"] for row in totals), default=None),
         "local_share": ratio(found.local[answered].sum(), found.calls[answered].sum()),

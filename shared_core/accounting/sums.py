@@ -23,6 +23,10 @@ Masks = npt.NDArray[np.bool_]
 MOST: Final = 25
 """Candidates that are compared at most: SQLite joins no more than 64 tables."""
 
+_ENDS: Final = 10_000
+"""First and last entries whose alternatives are compared, besides all that answered: to look into
+each would take longer than all sums."""
+
 _BLOCK: Final = 100_000  # entries that are summed at once, which bounds what is sorted
 _WHO: Final = ("e.candidate", "e.chosen")
 _FLAGS: Final = (
@@ -118,7 +122,12 @@ def sums(connection: sqlite3.Connection, period: Period) -> Sums:
 def _names(connection: sqlite3.Connection) -> tuple[str, ...]:
     """Return the candidates, those that answered first."""
     answering = connection.execute("SELECT DISTINCT candidate FROM entries ORDER BY 1")
-    others = connection.execute("SELECT DISTINCT candidate FROM alternatives ORDER BY 1")
+    others = connection.execute(
+        "SELECT DISTINCT candidate FROM alternatives WHERE "
+        "entry > (SELECT max(entry) FROM alternatives) - ?1 "
+        "OR entry < (SELECT min(entry) FROM alternatives) + ?1 ORDER BY 1",
+        (_ENDS,),
+    )
     names = dict.fromkeys(name for (name,) in [*answering, *others])
     return tuple(names)[:MOST]
 
