@@ -44,6 +44,7 @@ __all__ = [
     "StorageError",
     "UnknownCandidateError",
     "UnknownDecisionError",
+    "amount_in_words",
 ]
 
 
@@ -124,13 +125,18 @@ class BudgetExceededError(NoCandidateError):
     ) -> None:
         """Say what is left, and until when."""
         super().__init__(refusals)
-        amounts = " and ".join(f"{amount:.6g} {unit}" for unit, amount in left.items())
+        amounts = " and ".join(amount_in_words(amount, unit) for unit, amount in left.items())
         when = "it never resets"
         if resets_at is not None:
             when = f"it resets at {datetime.fromtimestamp(resets_at, UTC):%Y-%m-%d %H:%M} UTC"
         reasons = "".join(f"; {r.candidate}: {r.reason}" for r in refusals)
         self.args = (f"the budget of {budget} has {amounts} left, {when}{reasons}",)
         self.budget, self.left, self.resets_at = budget, dict(left), resets_at
+
+
+def amount_in_words(amount: float, unit: str) -> str:
+    """Return an amount with its unit: "1 call", "2 calls", "0.5 USD"."""
+    return f"{amount:.6g} {unit.removesuffix('s') if amount == 1 else unit}"
 
 
 class StorageError(RouterError):

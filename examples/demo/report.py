@@ -27,7 +27,7 @@ def comparison(rows: Sequence[Row], models: Sequence[str], energy: str | None) -
         energy: How Wh are known; None where they are not.
     """
     heads = [f"{name} calls" for name in models]
-    heads += ["tokens in", "tokens out", "seconds", "right", "95 % interval"]
+    heads += ["tokens", "seconds", "right", "95 % interval"]
     heads += ["Wh", "Wh per right"] if energy else []
     table = _table("strategy", *heads)
     for row in rows:
@@ -35,8 +35,7 @@ def comparison(rows: Sequence[Row], models: Sequence[str], energy: str | None) -
         table.add_row(
             row.strategy,
             *(_count(row.calls.get(name, 0)) for name in models),
-            f"{row.tokens_in:,.0f}",
-            f"{row.tokens_out:,.0f}",
+            f"{row.tokens_in + row.tokens_out:,.0f}",
             f"{row.seconds:.1f}",
             f"{_count(row.right)} of {row.prompts}",
             f"{low:.0%} to {high:.0%}",

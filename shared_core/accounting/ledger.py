@@ -33,7 +33,12 @@ from shared_core.accounting.database import (
     stored,
 )
 from shared_core.accounting.sheet import written
-from shared_core.errors import ConfigurationError, StorageError, UnknownDecisionError
+from shared_core.errors import (
+    ConfigurationError,
+    StorageError,
+    UnknownDecisionError,
+    amount_in_words,
+)
 from shared_core.types import Attempt, Entry
 
 if TYPE_CHECKING:
@@ -277,7 +282,7 @@ class Ledger:
 
     def _kept(self) -> str:
         if self.path is not None:
-            return f"{str(self.path)!r} keeps {len(self)} calls"
+            return f"{str(self.path)!r} keeps {amount_in_words(len(self), 'calls')}"
         return f"the last {self.limit} calls of this process are kept, {len(self)} so far"
 
     def _connected(self) -> sqlite3.Connection:

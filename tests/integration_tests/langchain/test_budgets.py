@@ -465,7 +465,7 @@ def test_each_has_an_account_of_its_own(form: Form, key: str) -> None:
     llm = scripted(Budget(calls=1, per=key))
     with call_scope(**{key: "a"}):  # type: ignore[arg-type]
         form(llm, QUESTION)
-        with pytest.raises(BudgetExceededError, match=f"1 calls per {key} has 0 calls left"):
+        with pytest.raises(BudgetExceededError, match=f"1 call per {key} has 0 calls left"):
             form(llm, QUESTION)
     form(llm, QUESTION, {"configurable": {key: "b"}})
     with pytest.raises(BudgetExceededError):

@@ -368,7 +368,7 @@ def test_each_has_an_account_of_its_own(form: Form, key: str) -> None:
     for who in "ab":
         with call_scope(**{key: who}):  # type: ignore[arg-type]
             form(llm)
-            with pytest.raises(BudgetExceededError, match=f"1 calls per {key} has 0 calls left"):
+            with pytest.raises(BudgetExceededError, match=f"1 call per {key} has 0 calls left"):
                 form(llm)
     form(llm)  # nobody is somebody too
     assert [standing(llm, **{key: who}).spent.calls for who in "abc"] == [1, 1, 0]

@@ -258,7 +258,7 @@ def test_a_score_that_is_none_is_refused(wrong: Any, ledger: Ledger) -> None:
 def test_feedback_to_an_unknown_call_says_what_is_kept(path: Path) -> None:
     with Ledger(path) as ledger:
         ledger.add(entry())
-        with pytest.raises(UnknownDecisionError, match=r"'other'.*ledger\.db' keeps 1 calls"):
+        with pytest.raises(UnknownDecisionError, match=r"'other'.*ledger\.db' keeps 1 call"):
             ledger.feedback("other", 1)
 
 
