@@ -171,7 +171,7 @@ def test_a_cached_input_is_cheaper_by_the_catalogue_alone(form: Form, server: Op
     assert costs["listed", 0] > costs["listed", 300] == pytest.approx(listed_usd(), rel=1e-12)
 
 
-@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")  # the client's own, on nonsense
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning")
 @pytest.mark.parametrize("what", ODD)
 @every_form
 def test_what_cannot_be_a_usage_is_unknown_and_never_zero(
