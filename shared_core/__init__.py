@@ -34,9 +34,9 @@ from shared_core.strategies.single import Single
 from shared_core.types import Candidate, Decision, Estimate, Prompt, Refusal, Scope
 
 if TYPE_CHECKING:
-    from shared_core.accounting.budgets import Budget, Budgets
-    from shared_core.accounting.ledger import Ledger
-    from shared_core.accounting.meters import measured
+    from shared_core.accounting.budgets.budget import Budget, Budgets
+    from shared_core.accounting.energy.meters import measured
+    from shared_core.accounting.ledger.ledger import Ledger
     from shared_core.prediction.learned import LearnedPredictor
     from shared_core.router import Router
 
@@ -81,12 +81,12 @@ __all__ = [
 
 
 _LAZY = {
-    "Budget": "shared_core.accounting.budgets",
-    "Budgets": "shared_core.accounting.budgets",
+    "Budget": "shared_core.accounting.budgets.budget",
+    "Budgets": "shared_core.accounting.budgets.budget",
     "LearnedPredictor": "shared_core.prediction.learned",
-    "Ledger": "shared_core.accounting.ledger",
+    "Ledger": "shared_core.accounting.ledger.ledger",
     "Router": "shared_core.router",
-    "measured": "shared_core.accounting.meters",
+    "measured": "shared_core.accounting.energy.meters",
 }
 """What whoever needs a `Policy` alone should not wait for."""
 

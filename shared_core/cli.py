@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from shared_core.accounting.ledger import LedgerFile
-from shared_core.accounting.savings import make_report as report_savings
+from shared_core.accounting.ledger.ledger import LedgerFile
+from shared_core.accounting.report.savings import make_report as report_savings
 from shared_core.decision.candidates import prepare_candidates
 from shared_core.decision.policy import Policy
 from shared_core.errors import ArtefactError, ConfigurationError, RouterError, TableError

@@ -20,8 +20,8 @@ from typing import Any
 
 from shared_core.accounting.account import Account
 from shared_core.accounting.books import Books
-from shared_core.accounting.bounds import Shortage
-from shared_core.accounting.budgets import BudgetState
+from shared_core.accounting.budgets.bounds import Shortage
+from shared_core.accounting.budgets.budget import BudgetState
 from shared_core.decision.capabilities import missing_capability
 from shared_core.decision.constraints import broken_constraint, time_limit
 from shared_core.decision.flips import flips

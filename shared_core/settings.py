@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Any, Self
 
 from shared_core.accounting.books import Books
-from shared_core.accounting.budgets import Budget, Budgets
-from shared_core.accounting.ledger import Ledger
+from shared_core.accounting.budgets.budget import Budget, Budgets
+from shared_core.accounting.ledger.ledger import Ledger
 from shared_core.decision.candidates import prepare_candidates
 from shared_core.decision.policy import Policy
 from shared_core.errors import ConfigurationError

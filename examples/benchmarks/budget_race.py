@@ -35,8 +35,8 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from examples.benchmarks import _page
 from langchain_router import Budget, Budgets, Candidate, ChatRouter
 from langchain_router._messages import read_prompt
-from shared_core.accounting.bounds import most_input
-from shared_core.accounting.stores import Amounts, Line, open_store
+from shared_core.accounting.budgets.bounds import most_input
+from shared_core.accounting.budgets.stores import Amounts, Line, open_store
 from shared_core.errors import BudgetExceededError
 
 ROOM = 50

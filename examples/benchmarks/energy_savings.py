@@ -33,7 +33,7 @@ import pandas as pd
 from examples.benchmarks import _page, _splits, _tables
 from examples.benchmarks.baselines import as_outcomes, router
 from examples.benchmarks.routellm import fallback
-from shared_core.accounting.hosted import ecologits_rates, ecologits_rates_of_size
+from shared_core.accounting.energy.hosted import ecologits_rates, ecologits_rates_of_size
 from shared_core.accounting.prices import catalogue_tariff
 from shared_core.decision.calibration import threshold
 from shared_core.decision.candidates import prepare_candidates

@@ -13,7 +13,7 @@ from llama_index.llms.openai_like import OpenAILike
 
 from examples.demo.options import NamedModel
 from examples.demo.server import CONTEXT_WINDOW, Endpoint
-from shared_core.accounting.meters import Meter
+from shared_core.accounting.energy.meters import Meter
 
 MAX_TOKENS = 160  # of an answer; what is cut off there is graded as it stands
 NAMED_MAX_TOKENS = 2048  # for a named model, which may think before it answers

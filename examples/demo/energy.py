@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from shared_core.accounting.meters import Meter, measured, nvml, rapl
+from shared_core.accounting.energy.meters import Meter, measured, nvml, rapl
 from shared_core.errors import ConfigurationError
 
 WH = 3600.0  # joules

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from shared_core.accounting.bounds import Most, Shortage
-from shared_core.accounting.budgets import BudgetState, amounts
+from shared_core.accounting.budgets.bounds import Most, Shortage
+from shared_core.accounting.budgets.budget import BudgetState, amounts
+from shared_core.accounting.budgets.stores import NOTHING, Amounts, Standing
 from shared_core.accounting.expected import repeated_tokens
 from shared_core.accounting.record import Facts, make_entry
-from shared_core.accounting.stores import NOTHING, Amounts, Standing
 from shared_core.accounting.telemetry import trace
 from shared_core.errors import BudgetExceededError
 from shared_core.types import (

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from shared_core.accounting.account import Account
-from shared_core.accounting.bounds import Most
-from shared_core.accounting.budgets import Budgets, BudgetState
+from shared_core.accounting.budgets.bounds import Most
+from shared_core.accounting.budgets.budget import Budgets, BudgetState
+from shared_core.accounting.energy.meters import Meter
+from shared_core.accounting.energy.shares import Shares
 from shared_core.accounting.expected import expected, repeated_tokens
 from shared_core.accounting.experience import Experience
-from shared_core.accounting.ledger import Ledger
-from shared_core.accounting.meters import Meter
-from shared_core.accounting.shares import Shares
+from shared_core.accounting.ledger.ledger import Ledger
 from shared_core.accounting.terms import Terms, terms_of
 from shared_core.types import Candidate, Decision, Entry, Estimate, Prompt
 

@@ -6,7 +6,7 @@ estimate with cost, energy and time, as far as they are known; unknown stays Non
 
 from __future__ import annotations
 
-from shared_core.accounting.energy import EnergyRates
+from shared_core.accounting.energy.rates import EnergyRates
 from shared_core.accounting.experience import Experience
 from shared_core.accounting.terms import Terms
 from shared_core.tokens import estimate_tokens

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from shared_core.accounting.energy import EnergyRates, RunningFit
+from shared_core.accounting.energy.rates import EnergyRates, RunningFit
 from shared_core.types import Attempt, Energy, Usage
 
 __all__ = ["Experience"]

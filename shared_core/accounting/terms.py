@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from shared_core.accounting.energy import EnergyRates, declared
-from shared_core.accounting.hosted import ecologits_rates
-from shared_core.accounting.meters import Meter
+from shared_core.accounting.energy.hosted import ecologits_rates
+from shared_core.accounting.energy.meters import Meter
+from shared_core.accounting.energy.rates import EnergyRates, declared
 from shared_core.accounting.prices import Declared, Tariff, catalogue_tariff
 from shared_core.types import Candidate, Energy, Usage
 

@@ -21,8 +21,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from shared_core.accounting.database import is_database
-from shared_core.accounting.ledger import LedgerFile
+from shared_core.accounting.ledger.database import is_database
+from shared_core.accounting.ledger.ledger import LedgerFile
 from shared_core.errors import MissingExtraError, StorageError, TableError
 
 __all__ = ["Outcomes", "read_table"]

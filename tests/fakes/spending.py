@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared_core.accounting.books import Books
-from shared_core.accounting.budgets import Budget, Budgets
-from shared_core.accounting.stores import Amounts, MemoryStore, Standing
+from shared_core.accounting.budgets.budget import Budget, Budgets
+from shared_core.accounting.budgets.stores import Amounts, MemoryStore, Standing
 from shared_core.decision.candidates import prepare_candidates
 from shared_core.errors import StorageError
 from shared_core.router import Router

@@ -9,7 +9,7 @@ from typing import Any
 
 import genai_prices
 
-from shared_core.accounting.stores import NOTHING, Amounts, Standing
+from shared_core.accounting.budgets.stores import NOTHING, Amounts, Standing
 from shared_core.types import Scope
 from tests.fakes.replies import reported
 

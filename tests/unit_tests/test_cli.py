@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import shared_core.cli
-from shared_core.accounting.ledger import Ledger
+from shared_core.accounting.ledger.ledger import Ledger
 from shared_core.cli import main
 from shared_core.prediction.learned import LearnedPredictor
 from shared_core.types import Usage

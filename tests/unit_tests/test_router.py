@@ -27,8 +27,8 @@ from shared_core import (
     max_energy_wh,
 )
 from shared_core.accounting.books import Books
-from shared_core.accounting.budgets import Budget, Budgets
-from shared_core.accounting.stores import NOTHING, Amounts
+from shared_core.accounting.budgets.budget import Budget, Budgets
+from shared_core.accounting.budgets.stores import NOTHING, Amounts
 from shared_core.decision.candidates import prepare_candidates
 from shared_core.strategies.single import Single
 from shared_core.types import Candidate, Estimate, Reply, Usage

@@ -22,7 +22,7 @@ from langchain_core.runnables import Runnable
 from pydantic import ValidationError
 
 from langchain_router import Budget, Candidate, ChatRouter, ChatRouterMiddleware
-from shared_core.accounting.stores import Amounts
+from shared_core.accounting.budgets.stores import Amounts
 from tests.fakes.chat_models import ScriptedChat
 from tests.fakes.core import Choosing
 from tests.fakes.openai_server import Fault, OpenAIServer

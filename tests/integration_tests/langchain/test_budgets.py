@@ -31,7 +31,7 @@ from langchain_router import (
     call_scope,
 )
 from shared_core import AllCandidatesFailedError, BudgetExceededError, NoCandidateError
-from shared_core.accounting.stores import NOTHING, Amounts, MemoryStore, Standing
+from shared_core.accounting.budgets.stores import NOTHING, Amounts, MemoryStore, Standing
 from shared_core.types import Ask, Decision, Prompt, Steps
 from tests.fakes.chat_models import ScriptedChat
 from tests.fakes.core import Choosing, FixedPredictor

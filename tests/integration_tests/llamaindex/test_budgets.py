@@ -19,7 +19,7 @@ from pydantic import SkipValidation
 
 from llamaindex_router import Budget, Budgets, Candidate, Cooldown, Policy, RouterLLM, call_scope
 from shared_core import AllCandidatesFailedError, BudgetExceededError, NoCandidateError
-from shared_core.accounting.stores import NOTHING, Amounts, MemoryStore, Standing
+from shared_core.accounting.budgets.stores import NOTHING, Amounts, MemoryStore, Standing
 from tests.fakes.core import Choosing, FixedPredictor
 from tests.fakes.openai_server import Fault, OpenAIServer
 from tests.fakes.script import Break

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from shared_core import Policy
 from shared_core.accounting.books import Books
-from shared_core.accounting.budgets import Budget, Budgets
-from shared_core.accounting.ledger import Ledger
-from shared_core.accounting.stores import NOTHING
+from shared_core.accounting.budgets.budget import Budget, Budgets
+from shared_core.accounting.budgets.stores import NOTHING
+from shared_core.accounting.ledger.ledger import Ledger
 from tests.fakes.core import candidate, prompt
 from tests.fakes.spending import Metered, prepared, router, standing
 

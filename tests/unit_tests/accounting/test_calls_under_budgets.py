@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from shared_core import BudgetExceededError, Router, RouterError, Scope
-from shared_core.accounting.budgets import Budget, BudgetState
-from shared_core.accounting.stores import NOTHING, MemoryStore
+from shared_core.accounting.budgets.budget import Budget, BudgetState
+from shared_core.accounting.budgets.stores import NOTHING, MemoryStore
 from shared_core.types import Ask, Prompt, Reply, Usage
 from tests.fakes.core import candidate, prompt
 from tests.fakes.spending import Asking, Metered, SlowStore, router

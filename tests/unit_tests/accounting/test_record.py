@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from shared_core import Policy, Scope
-from shared_core.accounting.ledger import Ledger
+from shared_core.accounting.ledger.ledger import Ledger
 from shared_core.types import Alternative, Ask, Entry, Prompt, Reply, Turn, Usage
 from tests.fakes.core import candidate, prompt
 from tests.fakes.spending import LISTED, Asking, Metered, conversation, router

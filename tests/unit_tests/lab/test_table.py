@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from shared_core import ConfigurationError, MissingExtraError, TableError
-from shared_core.accounting.ledger import Ledger
+from shared_core.accounting.ledger.ledger import Ledger
 from shared_core.lab.table import Outcomes, read_table
 from tests.fakes.entries import entry
 

@@ -7,8 +7,15 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from shared_core.accounting.sqlite_store import SQLiteStore
-from shared_core.accounting.stores import ENDED_S, NOTHING, Amounts, Line, MemoryStore, Standing
+from shared_core.accounting.budgets.sqlite_store import SQLiteStore
+from shared_core.accounting.budgets.stores import (
+    ENDED_S,
+    NOTHING,
+    Amounts,
+    Line,
+    MemoryStore,
+    Standing,
+)
 from shared_core.errors import ConfigurationError
 
 ACCOUNTS = ("day", "user", "total")

@@ -198,11 +198,11 @@ def open_store(place: str | os.PathLike[str] | Store | None) -> Store:
         )
     scheme, separator, _ = path.partition("://")
     if not separator:
-        from shared_core.accounting.sqlite_store import SQLiteStore
+        from shared_core.accounting.budgets.sqlite_store import SQLiteStore
 
         return SQLiteStore(path)
     if scheme.lower() in ("redis", "rediss", "unix"):
-        from shared_core.accounting.redis_store import RedisStore
+        from shared_core.accounting.budgets.redis_store import RedisStore
 
         return RedisStore(path)
     raise ConfigurationError(  # the rest of the address may hold a password

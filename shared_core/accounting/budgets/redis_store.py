@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from shared_core.accounting.stores import (
+from shared_core.accounting.budgets.stores import (
     ENDED_S,
     GRACE_S,
     UNUSED_S,

@@ -21,7 +21,7 @@ from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from shared_core.accounting.stores import (
+from shared_core.accounting.budgets.stores import (
     MOST,
     NOTHING,
     Amounts,

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from shared_core.accounting.database import (
+from shared_core.accounting.ledger.database import (
     connect,
     connect_readonly,
     faults,
@@ -32,7 +32,7 @@ from shared_core.accounting.database import (
     prune,
     stored,
 )
-from shared_core.accounting.sheet import written
+from shared_core.accounting.report.sheet import written
 from shared_core.errors import (
     ConfigurationError,
     StorageError,
@@ -42,7 +42,7 @@ from shared_core.errors import (
 from shared_core.types import Attempt, Entry
 
 if TYPE_CHECKING:
-    from shared_core.accounting.savings import Report
+    from shared_core.accounting.report.savings import Report
 
 __all__ = ["Ledger", "LedgerFile", "LedgerWarning"]
 
@@ -189,7 +189,9 @@ class Ledger:
         Raises:
             StorageError: It cannot be read.
         """
-        from shared_core.accounting.savings import make_report  # needs numpy: routing does not
+        from shared_core.accounting.report.savings import (
+            make_report,  # needs numpy: routing does not
+        )
 
         self._try_to_flush()
         source = self if self.path is None else LedgerFile(self.path)  # read by two at a time

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from shared_core.accounting.budgets import Budget, BudgetState, amounts
-from shared_core.accounting.energy import EnergyRates
+from shared_core.accounting.budgets.budget import Budget, BudgetState, amounts
+from shared_core.accounting.budgets.stores import Amounts
+from shared_core.accounting.energy.rates import EnergyRates
 from shared_core.accounting.expected import energy_of, rates_of
 from shared_core.accounting.experience import Experience
-from shared_core.accounting.stores import Amounts
 from shared_core.accounting.terms import Terms
 from shared_core.tokens import BYTES_PER_TOKEN, TOKENS_PER_ATTACHMENT, size_of
 from shared_core.types import Candidate, Estimate, Prompt, Usage

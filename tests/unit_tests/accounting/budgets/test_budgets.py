@@ -13,8 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared_core import BudgetExceededError, ConfigurationError, Scope, StorageError
-from shared_core.accounting.budgets import Budget, Budgets, BudgetState, StoreWarning, amounts
-from shared_core.accounting.stores import MOST, NOTHING, Amounts, Standing
+from shared_core.accounting.budgets.budget import (
+    Budget,
+    Budgets,
+    BudgetState,
+    StoreWarning,
+    amounts,
+)
+from shared_core.accounting.budgets.stores import MOST, NOTHING, Amounts, Standing
 from tests.fakes.core import prompt
 from tests.fakes.spending import FailingStore, Metered, router, standing
 from tests.fakes.timing import Clock

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 
-from shared_core.accounting.stores import Amounts, Line, open_store
+from shared_core.accounting.budgets.stores import Amounts, Line, open_store
 
 
 def main():

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-from shared_core.accounting.energy import NOTHING, EnergyRates, Range
+from shared_core.accounting.energy.rates import NOTHING, EnergyRates, Range
 from shared_core.errors import MissingExtraError
 from shared_core.types import Listing
 

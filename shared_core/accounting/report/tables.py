@@ -12,7 +12,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from shared_core.accounting.savings import Report
+    from shared_core.accounting.report.savings import Report
 
 __all__ = ["Table", "as_text", "shown", "tables"]
 

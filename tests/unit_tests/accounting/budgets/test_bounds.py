@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared_core.accounting.bounds import Most, Shortage, most_input, most_output
-from shared_core.accounting.budgets import Budget, BudgetState
+from shared_core.accounting.budgets.bounds import Most, Shortage, most_input, most_output
+from shared_core.accounting.budgets.budget import Budget, BudgetState
+from shared_core.accounting.budgets.stores import NOTHING, Amounts, Standing
 from shared_core.accounting.experience import Experience
-from shared_core.accounting.stores import NOTHING, Amounts, Standing
 from shared_core.accounting.terms import terms_of
 from shared_core.tokens import estimate_tokens
 from shared_core.types import Candidate, Prompt, Turn, Usage

@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from shared_core.accounting.ledger import Ledger
-from shared_core.accounting.page import as_html
+from shared_core.accounting.ledger.ledger import Ledger
+from shared_core.accounting.report.page import as_html
 from shared_core.types import Scope
 from tests.fakes.entries import attempt, energy, entry, other
 
@@ -128,7 +128,7 @@ def test_the_page_is_written_whole_or_not_at_all(
     report = ledger.report()
     report.to_html(target)
     assert target.read_text(encoding="utf-8").endswith("</html>\n")
-    monkeypatch.setattr("shared_core.accounting.page.tables", lambda _: 1 / 0)
+    monkeypatch.setattr("shared_core.accounting.report.page.tables", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         report.to_html(target)
     assert target.read_text(encoding="utf-8").endswith("</html>\n")

@@ -22,14 +22,14 @@ from typing import Any
 
 import pytest
 
-import shared_core.accounting.ledger as module
-from shared_core.accounting.database import APPLICATION, VERSION
-from shared_core.accounting.ledger import Ledger, LedgerWarning
+import shared_core.accounting.ledger.ledger as module
+from shared_core.accounting.ledger.database import APPLICATION, VERSION
+from shared_core.accounting.ledger.ledger import Ledger, LedgerWarning
 from shared_core.errors import ConfigurationError, StorageError, UnknownDecisionError
 from shared_core.types import Energy, Scope, Usage
 from tests.fakes.entries import attempt, energy, entry, other
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 @pytest.fixture(params=["memory", "file"])
@@ -191,7 +191,7 @@ def test_a_ledger_needs_no_numpy_until_it_reports() -> None:
     ran = child(
         """
         import sys
-        from shared_core.accounting.ledger import Ledger
+        from shared_core.accounting.ledger.ledger import Ledger
         from tests.fakes.entries import entry
         ledger = Ledger()
         ledger.add(entry())
@@ -454,7 +454,7 @@ def test_a_file_that_may_not_grow_delays_entries(path: Path) -> None:
     ran = child(
         """
         import resource, signal, sys, warnings
-        from shared_core.accounting.ledger import Ledger
+        from shared_core.accounting.ledger.ledger import Ledger
         from shared_core.errors import StorageError
         from tests.fakes.entries import entry
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -530,7 +530,7 @@ def test_what_waits_is_written_when_the_process_ends(path: Path) -> None:
         """
         import sqlite3, sys, warnings
         warnings.simplefilter("ignore")
-        from shared_core.accounting import ledger as module
+        from shared_core.accounting.ledger import ledger as module
         from tests.fakes.entries import entry
         module._WAIT_S = 0.05
         ledger = module.Ledger(sys.argv[1])
@@ -619,7 +619,7 @@ async def test_tasks_share_it(ledger: Ledger) -> None:
 
 _WRITER = """
 import sys
-from shared_core.accounting.ledger import Ledger
+from shared_core.accounting.ledger.ledger import Ledger
 from tests.fakes.entries import entry
 ledger = Ledger(sys.argv[1])
 first = int(sys.argv[2])
@@ -691,7 +691,7 @@ def test_forks_while_threads_write_lose_nothing(path: Path) -> None:
         """
         import multiprocessing, sys, threading, warnings
         warnings.simplefilter("ignore", DeprecationWarning)  # a fork among threads, on purpose
-        from shared_core.accounting.ledger import Ledger
+        from shared_core.accounting.ledger.ledger import Ledger
         from tests.fakes.entries import entry
         ledger = Ledger(sys.argv[1])
         def work(first):

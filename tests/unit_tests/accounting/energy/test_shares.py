@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared_core.accounting.shares import Shares
+from shared_core.accounting.energy.shares import Shares
 from shared_core.types import Energy
 
 

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import pytest
 
-from shared_core.accounting.redis_store import RedisStore
-from shared_core.accounting.sqlite_store import SQLiteStore
-from shared_core.accounting.stores import (
+from shared_core.accounting.budgets.redis_store import RedisStore
+from shared_core.accounting.budgets.sqlite_store import SQLiteStore
+from shared_core.accounting.budgets.stores import (
     ENDED_S,
     GRACE_S,
     NOTHING,
@@ -534,7 +534,7 @@ class TestMemory(StoreContract, ForgettingContract):
         assert standing(store).spent == ONE
 
     def test_ended_holds_are_counted_out(self, store, monkeypatch):
-        monkeypatch.setattr("shared_core.accounting.stores._MOST_ENDED", 10)
+        monkeypatch.setattr("shared_core.accounting.budgets.stores._MOST_ENDED", 10)
         for number in range(100):
             store.settle(str(number), [("all", None)], ONE)
         assert len(store._ended) <= 11

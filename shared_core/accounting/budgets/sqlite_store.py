@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from shared_core.accounting.stores import (
+from shared_core.accounting.budgets.stores import (
     ENDED_S,
     GRACE_S,
     NOTHING,

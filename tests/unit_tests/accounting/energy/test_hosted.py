@@ -12,8 +12,8 @@ from ecologits import __version__
 from ecologits.model_repository import models
 from ecologits.tracers.utils import llm_impacts
 
-from shared_core.accounting import hosted
-from shared_core.accounting.hosted import ecologits_rates, require_ecologits
+from shared_core.accounting.energy import hosted
+from shared_core.accounting.energy.hosted import ecologits_rates, require_ecologits
 from shared_core.errors import MissingExtraError
 from shared_core.types import Listing, Usage
 
@@ -121,7 +121,7 @@ def test_an_ecologits_that_has_changed_leaves_energy_unknown_with_one_warning(
 
 def test_it_is_imported_at_the_first_lookup_and_leaves_the_loggers_of_others_alone() -> None:
     code = (
-        "import logging, sys, shared_core.accounting.hosted as h\n"
+        "import logging, sys, shared_core.accounting.energy.hosted as h\n"
         "assert 'ecologits' not in sys.modules\n"
         "assert h.ecologits_rates(h.Listing('openai', 'gpt-4o'))\n"
         "assert 'ecologits' in sys.modules\n"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared_core.accounting.energy import EnergyRates, RunningFit, declared
+from shared_core.accounting.energy.rates import EnergyRates, RunningFit, declared
 from shared_core.types import Energy, Usage
 
 METHOD = "measured (NVML)"

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from shared_core.accounting.sums import Sums
+from shared_core.accounting.report.sums import Sums
 
 __all__ = [
     "BASELINES",

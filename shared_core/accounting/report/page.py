@@ -14,13 +14,13 @@ from contextlib import contextmanager
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
-from shared_core.accounting.tables import Table, shown, tables
+from shared_core.accounting.report.tables import Table, shown, tables
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from shared_core.accounting.savings import Report
+    from shared_core.accounting.report.savings import Report
 
 __all__ = ["as_html"]
 

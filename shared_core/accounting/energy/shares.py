@@ -9,7 +9,7 @@ import math
 import threading
 import warnings
 
-from shared_core.accounting.meters import Meter
+from shared_core.accounting.energy.meters import Meter
 from shared_core.types import Energy
 
 __all__ = ["Shares"]

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shared_core.accounting.ledger import Ledger, LedgerFile
-from shared_core.accounting.savings import Report, make_report
+from shared_core.accounting.ledger.ledger import Ledger, LedgerFile
+from shared_core.accounting.report.savings import Report, make_report
 from shared_core.errors import StorageError
 from shared_core.types import Alternative, Entry, Scope, Usage
 from tests.fakes.entries import attempt, energy, entry, other
@@ -424,7 +424,7 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one(
     target = tmp_path / "calls.csv"
     target.write_text("old")
     monkeypatch.setattr(
-        "shared_core.accounting.sheet._row", lambda _: (_ for _ in ()).throw(OSError("full"))
+        "shared_core.accounting.report.sheet._row", lambda _: (_ for _ in ()).throw(OSError("full"))
     )
     with pytest.raises(OSError, match="full"):
         report.to_csv(target)

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from shared_core.accounting import meters
-from shared_core.accounting.meters import measured, nvml, rapl
+from shared_core.accounting.energy import meters
+from shared_core.accounting.energy.meters import measured, nvml, rapl
 from shared_core.errors import ConfigurationError
 
 Write = Callable[..., None]
@@ -273,5 +273,5 @@ def test_what_cannot_be_meant_is_refused(
 
 
 def test_nothing_heavy_is_imported_until_a_meter_is_wanted() -> None:
-    code = "import sys, shared_core.accounting.shares\nassert 'pynvml' not in sys.modules\n"
+    code = "import sys, shared_core.accounting.energy.shares\nassert 'pynvml' not in sys.modules\n"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -22,7 +22,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from shared_core.accounting.baselines import (
+from shared_core.accounting.report.baselines import (
     BASELINES,
     UNKNOWN,
     Comparison,
@@ -34,8 +34,8 @@ from shared_core.accounting.baselines import (
     ratio,
     weights_of,
 )
-from shared_core.accounting.sheet import write_calls, written
-from shared_core.accounting.sums import Period, Sums, rows, sums
+from shared_core.accounting.report.sheet import write_calls, written
+from shared_core.accounting.report.sums import Period, Sums, rows, sums
 
 __all__ = ["Report", "make_report"]
 
@@ -92,7 +92,7 @@ class Report:
 
     def __str__(self) -> str:
         """Return it as tables of plain text."""
-        from shared_core.accounting.tables import as_text
+        from shared_core.accounting.report.tables import as_text
 
         return as_text(self)
 
@@ -104,7 +104,7 @@ class Report:
 
     def to_html(self, path: str | Path) -> None:
         """Write it as one page that asks nobody for anything."""
-        from shared_core.accounting.page import as_html
+        from shared_core.accounting.report.page import as_html
 
         with written(path) as file:
             file.write(as_html(self))

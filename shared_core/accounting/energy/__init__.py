@@ -1,0 +1,1 @@
+"""The energy of tokens: declared, estimated, measured, learned."""

@@ -1,0 +1,1 @@
+"""What was spent, and what other ways to route would have cost."""
