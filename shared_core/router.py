@@ -16,6 +16,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequen
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from operator import itemgetter
 from typing import Any
 
 from shared_core.accounting.account import Account
@@ -311,10 +312,12 @@ class Router:
     def _delta(self, states: Sequence[BudgetState]) -> tuple[float, Sequence[str]]:
         """Return δ, raised step by step to 1 while a budget nears its end, and a word on that."""
         delta = self.threshold.delta
-        fullest = max(states, key=lambda state: state.pressure, default=None)
-        if fullest is None or not fullest.pressure:
+        most, fullest = max(
+            ((s.pressure, s) for s in states), key=itemgetter(0), default=(0.0, None)
+        )
+        if fullest is None or not most:
             return delta, ()
-        raised = delta + (1.0 - delta) * fullest.pressure
+        raised = delta + (1.0 - delta) * most
         return raised, (
             f"{fullest.used:.0%} of {fullest.budget} is used or held, so δ is {raised:.2f} and "
             f"not {delta:.2f}",

@@ -107,7 +107,6 @@ class Account:
         budgets = books.budgets
         self._accounts = budgets.accounts(prompt.scope) if budgets else ()
         self._most = books.most(prompt, usd_per_kwh)
-        self._bounded = any(budget.hard and not budget.calls_alone for budget in budgets.budgets)
         self._spent = self._held = NOTHING  # by this call; asks of one step go side by side
         self._lock = threading.Lock()  # around these two
 
@@ -244,7 +243,7 @@ class Account:
         except BaseException:
             self._free(hold)
             raise
-        if self._bounded:
+        if budgets.bound_answers:
             params = {**hold.ask.params, "max_tokens": longest}
             hold.ask = Ask(hold.ask.candidate, hold.ask.visible, params)
 

@@ -168,7 +168,7 @@ class Most:
 
     def _unknown(self, name: str, output_tokens: int, states: Sequence[BudgetState]) -> str | None:
         usd, wh = self.usd_wh(name, output_tokens)
-        if usd is not None and wh is not None:
+        if not ((usd is None and self._limited[0]) or (wh is None and self._limited[1])):
             return None
         for budget in (state.budget for state in states):
             for limit, known, what, place in (

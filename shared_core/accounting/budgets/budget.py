@@ -320,6 +320,7 @@ class Budgets:
     Attributes:
         budgets: All of them.
         per_call: Those that look at one call alone.
+        bound_answers: One of them limits how long an answer may get.
         store: Where spending is kept.
 
     Raises:
@@ -339,6 +340,7 @@ class Budgets:
                 raise ConfigurationError(f"budgets must be Budget(...)s, not {budget!r}")
         self.budgets, self._clock = budgets, clock
         self.per_call = tuple(budget for budget in budgets if budget.per == ("call",))
+        self.bound_answers = any(budget.hard and not budget.calls_alone for budget in budgets)
         self._kinds = _kinds(budgets)
         self._windows: dict[tuple[str, str], _Window] = {}  # the last one of each sort
         self.store: Store = open_store(store)
