@@ -1,8 +1,8 @@
 """What the ledger and budgets add to a call, and what a big ledger takes.
 
 Run `python -m examples.benchmarks.accounting_overhead`. A router over three candidates decides and
-answers on a model that answers at once; the same router with its ledger left out and no budget is
-the baseline. Rounds of every setting are interleaved in one process; added is the difference to the
+answers on a model that answers at once; the same router that keeps no account of a call at all (no
+attempt, no entry, no budget) is the baseline. Rounds of every setting are interleaved in one process; added is the difference to the
 baseline of the same round, in ms of wall-clock time: median over rounds, and 95 % of bootstrap
 samples of that median. `--entries 1000000` also fills a ledger in a file and reports on it.
 """
@@ -25,16 +25,47 @@ from shared_core import Budget, Budgets, Candidate, Ledger, Router
 from shared_core.accounting.books import Books
 from shared_core.decision.candidates import prepare_candidates
 from shared_core.execution.failures import Kind
-from shared_core.types import Ask, Entry, Estimate, Prompt, Reply, Turn, Usage
+from shared_core.types import Ask, Decision, Entry, Estimate, Prompt, Reply, Turn, Usage
 
 PROMPT = Prompt(turns=(Turn("user", "What is the capital of France? " * 4),), tokens=40)
 
 
-class Unwritten(Ledger):
-    """A ledger that writes nothing down: the baseline."""
+class Unkept(Books):
+    """Books in which nothing is kept of a call: the baseline."""
 
-    def add(self, entry: Entry) -> None:
-        """Do nothing."""
+    def account(self, prompt: Prompt, decision: Decision, *_: Any) -> Any:
+        """Return an account of nothing."""
+        return Nothing(decision)
+
+
+@dataclass
+class Held:
+    """An attempt that nothing is held for."""
+
+    ask: Ask
+
+
+class Nothing:
+    """Keeps account of nothing; see `shared_core.accounting.account.Account`."""
+
+    def __init__(self, decision: Decision) -> None:
+        """Begin with the least of an entry."""
+        self.reply: Reply | None = None
+        self.entry = Entry(decision.id, decision.candidate, decision.reason, False, (), None, None)
+
+    def __enter__(self) -> Nothing:
+        """Begin."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End."""
+
+    def open(self, ask: Ask) -> Held:
+        """Hold nothing."""
+        return Held(ask)
+
+    def close(self, hold: Held, reply: Reply) -> None:
+        """Charge nothing."""
 
 
 @dataclass(frozen=True)
@@ -92,11 +123,11 @@ class Answers:
         """Nobody listens."""
 
 
-def router(ledger: Ledger, budgets: Budgets) -> Router:
+def router(ledger: Ledger, budgets: Budgets, books: type[Books] = Books) -> Router:
     """Return a router with these books."""
     given = [Candidate(name, None, price=(1, 2), energy=(3, 4)) for name in ("a", "b", "c")]
     candidates = prepare_candidates(given, lambda candidate: (None, {}))
-    return Router(candidates, predictor=Knows(), books=Books(candidates, budgets, ledger))
+    return Router(candidates, predictor=Knows(), books=books(candidates, budgets, ledger))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -110,7 +141,7 @@ def main(arguments: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder)
         settings = {
-            "baseline": router(Unwritten(), Budgets()),
+            "baseline": router(Ledger(), Budgets(), Unkept),
             "memory": router(Ledger(), Budgets(budget)),
             "memory, ledger alone": router(Ledger(), Budgets()),
             "sqlite": router(
@@ -144,7 +175,8 @@ def interleaved(settings: dict[str, Router], rounds: int) -> dict[str, list[floa
         for name, one in settings.items():
             started = time.perf_counter()
             for _ in range(10):
-                one.answer(PROMPT, one.decide(PROMPT), transport)
+                prompt = replace(PROMPT)  # each call has one of its own
+                one.answer(prompt, one.decide(prompt), transport)
             if number >= 20:  # warm by then
                 found[name].append((time.perf_counter() - started) * 100)
     return found

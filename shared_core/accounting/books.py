@@ -45,6 +45,7 @@ class Books:
     clock: Callable[[], float] = time.time
     terms: Mapping[str, Terms] = field(init=False)
     shares: Mapping[Meter, Shares] = field(init=False, repr=False)
+    _last: tuple[Prompt, float, Most] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Look up what the candidates cost; learn from a ledger of earlier days."""
@@ -99,7 +100,11 @@ class Books:
         """Return what each candidate can take at most; None where no budget asks."""
         if not self.budgets:
             return None
-        return Most(prompt, self.budgets.budgets, self.terms, self.experience, usd_per_kwh)
+        last = self._last  # the decision has worked it out for the calls that follow it
+        if last is None or last[0] is not prompt or last[1] != usd_per_kwh:
+            most = Most(prompt, self.budgets.budgets, self.terms, self.experience, usd_per_kwh)
+            last = self._last = (prompt, usd_per_kwh, most)
+        return last[2]
 
     def states(self, prompt: Prompt) -> tuple[BudgetState, ...]:
         """Return how full each budget is for this caller.

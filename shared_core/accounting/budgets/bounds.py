@@ -91,6 +91,7 @@ class Most:
             any(b.wh is not None for b in budgets),
         )
         self._known: dict[tuple[str, int], _UsdWh] = {}
+        self._amounts: dict[tuple[str, int], Amounts] = {}
         self.input_tokens = most_input(prompt, min(b.bytes_per_token for b in budgets))
 
     def usd_wh(self, name: str, output_tokens: int) -> _UsdWh:
@@ -109,10 +110,14 @@ class Most:
 
     def amounts(self, name: str, output_tokens: int) -> Amounts:
         """Return what to hold; what is unknown counts as the worst that is known of any."""
-        usd, wh = self.usd_wh(name, output_tokens)
-        usd = self._worst(0, output_tokens) if usd is None else usd
-        wh = self._worst(1, output_tokens) if wh is None else wh
-        return amounts(usd, wh, self.input_tokens + output_tokens)
+        found = self._amounts.get((name, output_tokens))
+        if found is None:
+            usd, wh = self.usd_wh(name, output_tokens)
+            usd = self._worst(0, output_tokens) if usd is None else usd
+            wh = self._worst(1, output_tokens) if wh is None else wh
+            found = amounts(usd, wh, self.input_tokens + output_tokens)
+            self._amounts[name, output_tokens] = found
+        return found
 
     def _worst(self, place: int, output_tokens: int) -> float | None:
         """Return the most USD (place 0) or Wh (1) of any candidate, if there is a budget of it."""
