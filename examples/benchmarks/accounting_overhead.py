@@ -2,9 +2,10 @@
 
 Run `python -m examples.benchmarks.accounting_overhead`. A router over three candidates decides and
 answers on a model that answers at once; the same router that keeps no account of a call at all (no
-attempt, no entry, no budget) is the baseline. Rounds of every setting are interleaved in one process; added is the difference to the
-baseline of the same round, in ms of wall-clock time: median over rounds, and 95 % of bootstrap
-samples of that median. `--entries 1000000` also fills a ledger in a file and reports on it.
+attempt, no entry, no budget) is the baseline. Rounds of every setting are interleaved in one
+process; added is the difference to the baseline of the same round, in ms of wall-clock time: median
+over rounds, and 95 % of bootstrap samples of that median. `--entries 1000000` also fills a ledger
+in a file and reports on it.
 """
 
 from __future__ import annotations
