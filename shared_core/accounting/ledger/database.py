@@ -188,9 +188,11 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 def _is_ours(connection: sqlite3.Connection, path: Path) -> bool:
     """Return whether it is a ledger; False for an empty file, an error for all others."""
-    ((application,),) = connection.execute("PRAGMA application_id")
-    ((version,),) = connection.execute("PRAGMA user_version")
-    ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_master")
+    # In one statement: another process may be making the tables at this moment.
+    ((application, version, tables),) = connection.execute(
+        "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master) "
+        "FROM pragma_application_id, pragma_user_version"
+    )
     if not (application or version or tables):
         return False
     place = f"the ledger {str(path)!r}"

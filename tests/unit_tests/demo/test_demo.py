@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -13,6 +14,7 @@ from examples.demo import downloads, table
 from examples.demo.__main__ import PROMPTS
 from examples.demo.clients import ClientError, named
 from examples.demo.code_grading import Case, Code
+from examples.demo.energy import Wattmeter, meter_of
 from examples.demo.grading import Json, Mentions, Number
 from examples.demo.options import Deadline, NamedModel, parse
 from examples.demo.prompts import Prompt, grade, select
@@ -154,7 +156,7 @@ def test_a_failed_call_is_counted_and_shown() -> None:
         raise ConnectionError("lost")
 
     lanes = {"small": lambda _: Answer("small", "1"), **dict.fromkeys(table.ROUTERS, broken)}
-    (tried,) = run_trials([prompt], lanes, Deadline(None))
+    (tried,) = run_trials([prompt], lanes, Deadline(None), Wattmeter([]))
     assert tried.calls["small"].right
     assert tried.calls["ChatRouter"].error == "ConnectionError: lost"
     assert [router for router, _ in table.unanswered([tried])] == list(table.ROUTERS)
@@ -162,7 +164,7 @@ def test_a_failed_call_is_counted_and_shown() -> None:
 
 def test_no_prompt_is_started_when_the_time_is_up() -> None:
     prompts = [Prompt("facts", "?", Number(1))]
-    assert list(run_trials(prompts, {}, Deadline(1.0))) == []
+    assert list(run_trials(prompts, {}, Deadline(1.0), Wattmeter([]))) == []
 
 
 def test_a_paid_model_needs_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,3 +184,37 @@ def test_options_come_from_the_environment_too(monkeypatch: pytest.MonkeyPatch) 
     assert parse(["--prompts", "3", "--no-run-code"]).prompts == 3
     with pytest.raises(SystemExit):
         parse(["--large", "gpt-5"])
+
+
+class Counter:
+    """A meter of a watt-hour a reading."""
+
+    method, spread = "measured (test)", (1.0, 1.0)
+
+    def __init__(self) -> None:
+        self.readings = 0
+
+    def joules(self) -> float:
+        self.readings += 1
+        return 3600.0 * self.readings
+
+
+def test_what_each_call_takes_is_measured_and_counted_for_each_strategy() -> None:
+    one = Counter()
+    prompt = Prompt("facts", "How many legs?", Mentions("8"))
+    lanes = {
+        name: (lambda _: Answer("small", "8"))
+        for name in ("small", "large", "ChatRouter", "RouterLLM")
+    }
+    trials = list(run_trials([prompt] * 3, lanes, Deadline(None), Wattmeter([one, one, None])))
+    small, large, chance, oracle, *_ = table.rows(trials, ["small", "large"], 0.5)
+    assert [row.wh for row in (small, large, oracle)] == pytest.approx([3.0] * 3)
+    assert chance.wh == pytest.approx(3.0)
+    assert Wattmeter([one, one]).complete
+    assert not Wattmeter([one, None]).complete
+    assert Wattmeter([one, one]).method == "measured (test)"
+
+
+def test_a_server_without_counters_is_metered_by_its_cpu_seconds() -> None:
+    meter = meter_of(os.getpid(), 10.0)
+    assert "10 W" in meter.method or "measured" in meter.method
