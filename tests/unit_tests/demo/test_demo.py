@@ -186,7 +186,7 @@ def test_options_come_from_the_environment_too(monkeypatch: pytest.MonkeyPatch) 
         parse(["--large", "gpt-5"])
 
 
-class Counter:
+class Ticking:
     """A meter of a watt-hour a reading."""
 
     method, spread = "measured (test)", (1.0, 1.0)
@@ -200,7 +200,7 @@ class Counter:
 
 
 def test_what_each_call_takes_is_measured_and_counted_for_each_strategy() -> None:
-    one = Counter()
+    one = Ticking()
     prompt = Prompt("facts", "How many legs?", Mentions("8"))
     lanes = {
         name: (lambda _: Answer("small", "8"))
