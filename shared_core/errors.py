@@ -44,7 +44,14 @@ __all__ = [
     "StorageError",
     "UnknownCandidateError",
     "UnknownDecisionError",
+    "said",
 ]
+
+
+def said(amount: float, unit: str = "", digits: int = 6) -> str:
+    """Return an amount in words: "1 call", "1,000,000 tokens", "0.05 USD"."""
+    number = f"{amount:,.0f}" if amount == int(amount) else f"{amount:.{digits}g}"
+    return f"{number} {unit.removesuffix('s') if amount == 1 else unit}".rstrip()
 
 
 class RouterError(Exception):
@@ -124,7 +131,7 @@ class BudgetExceededError(NoCandidateError):
     ) -> None:
         """Say what is left, and until when."""
         super().__init__(refusals)
-        amounts = " and ".join(f"{amount:.6g} {unit}" for unit, amount in left.items())
+        amounts = " and ".join(said(amount, unit) for unit, amount in left.items())
         when = "it never resets"
         if resets_at is not None:
             when = f"it resets at {datetime.fromtimestamp(resets_at, UTC):%Y-%m-%d %H:%M} UTC"

@@ -31,7 +31,7 @@ from shared_core.accounting.stores import (
     Store,
     open_store,
 )
-from shared_core.errors import BudgetExceededError, ConfigurationError, StorageError
+from shared_core.errors import BudgetExceededError, ConfigurationError, StorageError, said
 from shared_core.types import Refusal, Scope
 
 __all__ = ["Budget", "BudgetState", "Budgets", "StoreWarning", "amounts"]
@@ -116,7 +116,7 @@ class Budget:
     def __str__(self) -> str:
         """Say it in words."""
         given = zip((self.usd, self.wh, self.tokens, self.calls), _UNITS, strict=True)
-        limits = " and ".join(f"{limit:g} {unit}" for limit, unit in given if limit is not None)
+        limits = " and ".join(said(limit, unit) for limit, unit in given if limit is not None)
         return " ".join([limits, *(f"per {key}" for key in self.per)])
 
 
@@ -224,8 +224,8 @@ class BudgetState:
         ):
             if limit is not None and spent + held + needed > limit:
                 unit, left = _UNITS[place], self.left()[_UNITS[place]]
-                needs = needed / _SCALES[place]
-                return f"may take {needs:.3g} {unit}, and of {self.budget} {left:.3g} is left"
+                needs = said(needed / _SCALES[place], unit, digits=3)
+                return f"may take {needs}, and of {self.budget} {said(left, digits=3)} is left"
         return None
 
     def error(self, refusals: Sequence[Refusal] = ()) -> BudgetExceededError:

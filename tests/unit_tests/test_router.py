@@ -438,7 +438,7 @@ def test_a_fallback_is_asked_only_where_there_is_room() -> None:
     down = Metered({"b": [ConnectionError()], "a": ["x"]})
     entry = one.answer(prompt(), decision, down).entry
     assert [a.outcome for a in entry.attempts] == ["failed", "answered"], "the first was refunded"
-    with pytest.raises(BudgetExceededError, match="1 calls has 0 calls left"):
+    with pytest.raises(BudgetExceededError, match="1 call has 0 calls left"):
         one.answer(prompt(), decision, Metered({}))
     assert standing(one).spent.calls == 1
 

@@ -61,7 +61,7 @@ def test_what_is_exactly_the_limit_fits_and_more_does_not(nano_usd: int) -> None
         ({"usd": 1}, (10**9, 0, 0, 0), (10**9 + 10**7, 0, 0, 0), "1.01 USD, and of 1 USD 1 is"),
         ({"wh": 2}, (0, 2 * 10**6, 0, 0), (0, 3 * 10**6, 0, 0), "3 Wh, and of 2 Wh 2 is left"),
         ({"tokens": 50}, (0, 0, 50, 0), (0, 0, 51, 0), "51 tokens, and of 50 tokens 50 is left"),
-        ({"calls": 1}, (0, 0, 0, 1), (0, 0, 0, 2), "may take 2 calls, and of 1 calls 1 is left"),
+        ({"calls": 1}, (0, 0, 0, 1), (0, 0, 0, 2), "may take 2 calls, and of 1 call 1 is left"),
     ],
 )
 def test_every_kind_of_limit_says_what_it_lacks(
@@ -159,6 +159,7 @@ def test_only_budgets_are_budgets(wrong: Any) -> None:
 def test_a_budget_reads_as_text() -> None:
     assert str(Budget(usd=5, per=("user", "day"))) == "5 USD per user per day"
     assert str(Budget(wh=2.5, calls=10)) == "2.5 Wh and 10 calls"
+    assert str(Budget(tokens=12_345_678, calls=1)) == "12,345,678 tokens and 1 call"
 
 
 def test_budgets_do_not_show_where_they_are_kept() -> None:
@@ -200,7 +201,7 @@ def test_every_per_has_its_account(per: Any, named: str) -> None:
 def test_a_budget_per_call_has_no_account() -> None:
     ours = Budgets(Budget(usd=1, per="call"), Budget(calls=1, per="user"))
     assert [a.line.account for a in ours.accounts(NOBODY)] == ["user="]
-    assert [str(s.budget) for s in ours.states(NOBODY)] == ["1 calls per user", "1 USD per call"]
+    assert [str(s.budget) for s in ours.states(NOBODY)] == ["1 call per user", "1 USD per call"]
 
 
 def test_calls_without_a_name_share_one_account() -> None:
@@ -424,8 +425,8 @@ def test_the_error_of_a_full_budget_says_what_is_left() -> None:
     with pytest.raises(BudgetExceededError) as caught:
         llm.decide(view)
     error = caught.value
-    assert error.budget == "0.001 USD and 1 calls per user"
+    assert error.budget == "0.001 USD and 1 call per user"
     assert error.left == {"USD": 0.001, "calls": 1}
     assert error.resets_at is None
     assert [r.candidate for r in error.refusals] == ["a", "b"]
-    assert "has 0.001 USD and 1 calls left, it never resets; a: may take 0.00" in str(error)
+    assert "has 0.001 USD and 1 call left, it never resets; a: may take 0.00" in str(error)
