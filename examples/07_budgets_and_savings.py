@@ -55,5 +55,5 @@ if __name__ == "__main__":
                     continue
             record = answer.response_metadata["router"]
             router.feedback(record["decision_id"], 1.0 if str(answer.text) else 0.0)
-            print(f"{user}: {record['candidate']}, {record['energy_wh']} Wh")
+            print(f"{user}: {record['candidate']}, {record['cost_usd']:.1g} USD")
     print(router.ledger.report())

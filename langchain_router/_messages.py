@@ -7,6 +7,7 @@ answers that carry the router's record under `response_metadata["router"]`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal, TypeVar, cast
 
 from langchain_core.messages import (
@@ -17,6 +18,7 @@ from langchain_core.messages import (
 )
 from langchain_core.prompt_values import ChatPromptValue
 
+from langchain_router._models import longest_of
 from langchain_router._tools import BoundTool
 from shared_core.tokens import TOKENS_PER_ATTACHMENT, TOKENS_PER_MESSAGE, estimate_tokens
 from shared_core.types import Modality, Prompt, Scope, Turn
@@ -61,6 +63,7 @@ _MODALITIES: Mapping[str, Modality] = {
 }
 
 _NOBODY = Scope()
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 M = TypeVar("M", bound=BaseMessage)
 
@@ -73,10 +76,15 @@ def read_prompt(
     schema: Mapping[str, Any] | None = None,
     schema_method: str | None = None,
     scope: Scope = _NOBODY,
-    max_tokens: int | None = None,
+    params: Mapping[str, Any] = _NOTHING,
 ) -> Prompt:
-    """Return the plain view of a call that the core decides by."""
+    """Return the plain view of a call that the core decides by.
+
+    Of `params`, the call's further arguments, a model may read those that are more than a setting:
+    a schema, tools in a provider's own form.
+    """
     tokens = TOKENS_PER_MESSAGE * len(messages) + sum(estimate_tokens(str(t)) for t in tools)
+    tokens += sum(estimate_tokens(str(p)) for p in params.values() if isinstance(p, (dict, list)))
     turns: list[Turn] = []
     modalities: set[Modality] = set()
     answer: AIMessage | None = None
@@ -89,6 +97,8 @@ def read_prompt(
             tokens += TOKENS_PER_ATTACHMENT * len(attachments)
         turns.append(Turn(role, text))
         tokens += estimate_tokens(text)
+        if message.name:
+            tokens += estimate_tokens(message.name)
         if role == "assistant" and isinstance(message, AIMessage):
             answer = message
             for call in message.tool_calls:
@@ -104,7 +114,7 @@ def read_prompt(
         in_tool_loop=bool(turns) and turns[-1].role == "tool",
         author=None if answer is None else author_of(answer),
         scope=scope,
-        max_tokens=max_tokens,
+        max_tokens=longest_of(params),
     )
 
 

@@ -93,23 +93,29 @@ def limited(
 ) -> tuple[Runnable[Any, Any], dict[str, Any]]:
     """Return a model and the arguments of its call, so that an answer gets no longer than `tokens`.
 
-    A model that knows no such limit is returned as it is.
+    It is one answer, all that a router gives, whatever `n` says: others would be paid beyond what
+    is held. A model that knows no such limit is returned as it is.
     """
     inner: Any = model
+    asked = kwargs
     while isinstance(inner, RunnableBinding):
-        inner = inner.bound
+        asked, inner = {**inner.kwargs, **asked}, inner.bound
     limit = next((name for name in LIMITS if name in type(inner).model_fields), None)
     if limit is None:
         return model, kwargs
     rest = {k: v for k, v in kwargs.items() if k not in (*LIMITS, *_OTHER_LIMITS)}
+    if "n" in asked:
+        rest["n"] = 1
+    elif "n" in type(inner).model_fields and inner.n not in (None, 1):
+        model = _copied(model, "n", 1)
     if limit != "num_predict":
         return model, {**rest, limit: tokens}
     return _copied(model, limit, tokens), rest  # Ollama's takes no such argument
 
 
-def _copied(model: Any, limit: str, tokens: int) -> Runnable[Any, Any]:
+def _copied(model: Any, setting: str, value: int) -> Runnable[Any, Any]:
     inner = isinstance(model, RunnableBinding)
-    update = {"bound": _copied(model.bound, limit, tokens)} if inner else {limit: tokens}
+    update = {"bound": _copied(model.bound, setting, value)} if inner else {setting: value}
     copy: Runnable[Any, Any] = model.model_copy(update=update)
     return copy
 

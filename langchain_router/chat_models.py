@@ -26,7 +26,7 @@ from pydantic import ConfigDict, PrivateAttr, SkipValidation
 from langchain_router._config import configs_of, own_config, scope_of
 from langchain_router._events import AsyncRoutedEvents, EventChunks, EventTransport, routed_events
 from langchain_router._messages import as_chunk, as_prompt_value, read_prompt
-from langchain_router._models import common_profile, longest_of, look_at
+from langchain_router._models import common_profile, look_at
 from langchain_router._output import MessageChunks, finished_message
 from langchain_router._runs import Call
 from langchain_router._structured import (
@@ -425,7 +425,7 @@ class ChatRouter(Steered, BaseChatModel):
                 schema=None if schema is None else schema.view,
                 schema_method=None if schema is None else schema.options.get("method"),
                 scope=scope,
-                max_tokens=longest_of(params),
+                params=params,
             ),
             force=force,
             tools=tools,

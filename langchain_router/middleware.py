@@ -19,7 +19,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langchain_router._config import scope_of
 from langchain_router._history import history_for
 from langchain_router._messages import read_prompt, stamp
-from langchain_router._models import limited, longest_of
+from langchain_router._models import limited
 from langchain_router._structured import Schema
 from langchain_router._tools import BoundTools, choose_tools
 from langchain_router._transport import kind_of, reply_of
@@ -194,7 +194,7 @@ def _view(request: ModelRequest[Any], llm: ChatRouter) -> Prompt:
         schema=None if wanted is None else _schema_view(wanted),
         schema_method=method,
         scope=scope_of(ensure_config()),
-        max_tokens=longest_of({**llm._defaults(), **request.model_settings}),
+        params={**llm._defaults(), **request.model_settings},
     )
 
 

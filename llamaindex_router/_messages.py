@@ -7,6 +7,7 @@ that carry the router's record.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
 from llama_index.core.base.llms.types import (
@@ -16,6 +17,7 @@ from llama_index.core.base.llms.types import (
     MessageRole,
 )
 
+from llamaindex_router._models import longest_of
 from shared_core.tokens import TOKENS_PER_ATTACHMENT, TOKENS_PER_MESSAGE, estimate_tokens
 from shared_core.types import Modality, Prompt, Scope, Turn, Usage, usage_of_counts
 
@@ -55,6 +57,7 @@ _MODALITIES: Mapping[str, Modality] = {
 """By `block_type`: the classes differ between the versions of LlamaIndex."""
 
 _NOBODY = Scope()
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 R = TypeVar("R")
 
@@ -66,10 +69,14 @@ def read_prompt(
     must_call: bool = False,
     schema: Mapping[str, Any] | None = None,
     scope: Scope = _NOBODY,
-    max_tokens: int | None = None,
+    params: Mapping[str, Any] = _NOTHING,
 ) -> Prompt:
-    """Return the plain view of a call that the core decides by."""
-    tokens = TOKENS_PER_MESSAGE * len(messages) + sum(estimate_tokens(str(t)) for t in tools)
+    """Return the plain view of a call that the core decides by.
+
+    Of `params`, the call's further arguments, a model may read those that are more than a setting:
+    a schema, tools in a provider's own form.
+    """
+    tokens = TOKENS_PER_MESSAGE * len(messages) + _besides(messages, tools, params)
     turns: list[Turn] = []
     modalities: list[Modality] = []
     answer: ChatMessage | None = None
@@ -101,8 +108,17 @@ def read_prompt(
         in_tool_loop=bool(turns) and turns[-1].role == "tool",
         author=None if answer is None else author_of(answer),
         scope=scope,
-        max_tokens=max_tokens,
+        max_tokens=longest_of(params),
     )
+
+
+def _besides(
+    messages: Sequence[ChatMessage], tools: Sequence[Any], params: Mapping[str, Any]
+) -> int:
+    """Return the estimated tokens of what a model reads besides the messages' blocks."""
+    read: list[Any] = [*tools, *(p for p in params.values() if isinstance(p, (dict, list)))]
+    read += [calls for m in messages if (calls := m.additional_kwargs.get("tool_calls"))]
+    return sum(estimate_tokens(str(one)) for one in read)
 
 
 def role_of(message: ChatMessage) -> Role:

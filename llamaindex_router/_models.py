@@ -71,8 +71,9 @@ def longest_of(kwargs: Mapping[str, Any]) -> int | None:
 def limited(model: LLM, kwargs: Mapping[str, Any], tokens: int) -> tuple[LLM, Mapping[str, Any]]:
     """Return an LLM and the arguments of its call, so that an answer gets no longer than `tokens`.
 
-    OpenAI's own heeds no argument where it has a longer limit as a field; it is copied then. An LLM
-    that knows no such limit is returned as it is.
+    OpenAI's own heeds no argument where it has a longer limit as a field; it is copied then. It is
+    one answer, whatever `n` says: others would be paid beyond what is held. An LLM that knows no
+    such limit is returned as it is.
     """
     limit = next((name for name in LIMITS if name in type(model).model_fields), None)
     if limit is None:
@@ -81,6 +82,11 @@ def limited(model: LLM, kwargs: Mapping[str, Any], tokens: int) -> tuple[LLM, Ma
     if isinstance(own, int) and own > tokens:
         model = model.model_copy(update={limit: tokens})
     rest = {k: v for k, v in kwargs.items() if k not in (*LIMITS, *_OTHER_LIMITS)}
+    if "n" in kwargs:
+        rest["n"] = 1
+    always = getattr(model, "additional_kwargs", None) or {}
+    if "n" in always:
+        model = model.model_copy(update={"additional_kwargs": {**always, "n": 1}})
     return model, {**rest, limit: tokens}
 
 

@@ -29,7 +29,7 @@ from pydantic import BaseModel, Field, PrivateAttr, SkipValidation
 
 from llamaindex_router._history import history_for
 from llamaindex_router._messages import author_of, read_prompt, stamp
-from llamaindex_router._models import common_metadata, longest_of, look_at
+from llamaindex_router._models import common_metadata, look_at
 from llamaindex_router._transport import LLMTransport, Request
 from llamaindex_router.events import announce
 from shared_core.arguments import check_arguments
@@ -379,13 +379,13 @@ class RouterLLM(Steered, FunctionCallingLLM):
     def _chat_request(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> Request:
         force, scope, params = self._params(kwargs)
         asked = list(messages)  # a stream begins later, and the caller may write on by then
-        view = read_prompt(asked, scope=scope, max_tokens=longest_of(params))
+        view = read_prompt(asked, scope=scope, params=params)
         return Request("chat", view, lambda who: ((history_for(who, asked),), params), force)
 
     def _completion_request(self, prompt: str, formatted: bool, kwargs: dict[str, Any]) -> Request:
         force, scope, params = self._params(kwargs)
         asked = [ChatMessage(content=prompt)]
-        view = read_prompt(asked, scope=scope, max_tokens=longest_of(params))
+        view = read_prompt(asked, scope=scope, params=params)
         return Request("complete", view, lambda _: ((prompt, formatted), params), force)
 
     def _tools_request(
@@ -410,8 +410,7 @@ class RouterLLM(Steered, FunctionCallingLLM):
             return (list(tools),), {**params, **copies}
 
         messages = [*history, asked] if asked else history
-        longest = longest_of(params)
-        view = read_prompt(messages, views, must_call=must_call, scope=scope, max_tokens=longest)
+        view = read_prompt(messages, views, must_call=must_call, scope=scope, params=params)
         return Request("chat_with_tools", view, arguments, force)
 
     def _schema_request(
@@ -437,8 +436,8 @@ class RouterLLM(Steered, FunctionCallingLLM):
                 return (output_cls, ChatPromptTemplate(sent)), options
             return (output_cls, prompt.model_copy()), {**options, **prompt_args}
 
-        schema, longest = output_cls.model_json_schema(), longest_of(params)
-        view = read_prompt(messages, schema=schema, scope=scope, max_tokens=longest)
+        schema = output_cls.model_json_schema()
+        view = read_prompt(messages, schema=schema, scope=scope, params=params)
         return Request("structured_predict", view, arguments, force)
 
     def _params(self, kwargs: Mapping[str, Any]) -> tuple[str | None, Scope, dict[str, Any]]:

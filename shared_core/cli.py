@@ -263,10 +263,11 @@ def _report(given: argparse.Namespace) -> None:
     for target in filter(None, (given.html, given.csv, given.json)):
         if target.exists() and given.ledger.exists() and target.samefile(given.ledger):
             raise ConfigurationError(f"{target} is the ledger: name another file")
+    if None not in (given.since, given.until) and given.since >= given.until:
+        raise ConfigurationError("--until must be later than --since")
     report = report_savings(
         LedgerFile(given.ledger), since=given.since, until=given.until, seed=given.seed
     )
-    print(report)
     if given.json:
         text = json.dumps(report.as_dict(), indent=2, allow_nan=False) + "\n"
         _write({given.json: text.encode()})
@@ -274,6 +275,7 @@ def _report(given: argparse.Namespace) -> None:
         report.to_html(given.html)
     if given.csv:
         report.to_csv(given.csv)
+    print(report)  # last: whoever reads it may read only its beginning
 
 
 def _asked(texts: Sequence[str]) -> tuple[Candidate, ...]:

@@ -44,8 +44,14 @@ __all__ = [
     "StorageError",
     "UnknownCandidateError",
     "UnknownDecisionError",
-    "amount_in_words",
+    "said",
 ]
+
+
+def said(amount: float, unit: str = "", digits: int = 6) -> str:
+    """Return an amount in words: "1 call", "1,000,000 tokens", "0.05 USD"."""
+    number = f"{amount:,.0f}" if amount == int(amount) else f"{amount:.{digits}g}"
+    return f"{number} {unit.removesuffix('s') if amount == 1 else unit}".rstrip()
 
 
 class RouterError(Exception):
@@ -125,18 +131,13 @@ class BudgetExceededError(NoCandidateError):
     ) -> None:
         """Say what is left, and until when."""
         super().__init__(refusals)
-        amounts = " and ".join(amount_in_words(amount, unit) for unit, amount in left.items())
+        amounts = " and ".join(said(amount, unit) for unit, amount in left.items())
         when = "it never resets"
         if resets_at is not None:
             when = f"it resets at {datetime.fromtimestamp(resets_at, UTC):%Y-%m-%d %H:%M} UTC"
         reasons = "".join(f"; {r.candidate}: {r.reason}" for r in refusals)
         self.args = (f"the budget of {budget} has {amounts} left, {when}{reasons}",)
         self.budget, self.left, self.resets_at = budget, dict(left), resets_at
-
-
-def amount_in_words(amount: float, unit: str) -> str:
-    """Return an amount with its unit: "1 call", "2 calls", "0.5 USD"."""
-    return f"{amount:.6g} {unit.removesuffix('s') if amount == 1 else unit}"
 
 
 class StorageError(RouterError):

@@ -532,6 +532,27 @@ def test_report_wants_a_date(ledger: Path, capsys: pytest.CaptureFixture[str]) -
     assert "write 2026-01-31" in capsys.readouterr().err
 
 
+def test_report_wants_its_end_after_its_beginning(
+    ledger: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("report", ledger, "--since", "1970-01-03", "--until", "1970-01-02") == 2
+    assert "--until must be later" in capsys.readouterr().err
+
+
+def test_report_writes_its_files_though_nobody_reads_on(
+    ledger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise OSError("nobody reads")
+
+    files = [tmp_path / f"r.{kind}" for kind in ("html", "csv", "json")]
+    options = [part for file in files for part in (f"--{file.suffix[1:]}", file)]
+    monkeypatch.setattr(shared_core.cli, "print", gone, raising=False)
+    with pytest.raises(OSError, match="nobody reads"):  # its own line cannot be printed either
+        run("report", ledger, *options)
+    assert all(file.exists() for file in files)
+
+
 def test_train_and_calibrate_learn_from_a_ledger_as_from_a_table(tmp_path: Path) -> None:
     table = write(tmp_path / "table.jsonl", MODELS)
     rows = [json.loads(line) for line in table.read_text().splitlines()]

@@ -31,12 +31,7 @@ from shared_core.accounting.budgets.stores import (
     Store,
     open_store,
 )
-from shared_core.errors import (
-    BudgetExceededError,
-    ConfigurationError,
-    StorageError,
-    amount_in_words,
-)
+from shared_core.errors import BudgetExceededError, ConfigurationError, StorageError, said
 from shared_core.types import Refusal, Scope
 
 __all__ = ["Budget", "BudgetState", "Budgets", "StoreWarning", "amounts"]
@@ -122,7 +117,7 @@ class Budget:
     def __str__(self) -> str:
         """Say it in words."""
         given = zip((self.usd, self.wh, self.tokens, self.calls), _UNITS, strict=True)
-        limits = " and ".join(amount_in_words(n, unit) for n, unit in given if n is not None)
+        limits = " and ".join(said(limit, unit) for limit, unit in given if limit is not None)
         return " ".join([limits, *(f"per {key}" for key in self.per)])
 
 
@@ -230,9 +225,8 @@ class BudgetState:
         ):
             if limit is not None and spent + held + needed > limit:
                 unit, left = _UNITS[place], self.left()[_UNITS[place]]
-                needs = needed / _SCALES[place]
-                takes = amount_in_words(float(f"{needs:.3g}"), unit)
-                return f"may take {takes}, and of {self.budget} {left:.3g} is left"
+                needs = said(needed / _SCALES[place], unit, digits=3)
+                return f"may take {needs}, and of {self.budget} {said(left, digits=3)} is left"
         return None
 
     def error(self, refusals: Sequence[Refusal] = ()) -> BudgetExceededError:

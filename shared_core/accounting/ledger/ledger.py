@@ -37,7 +37,7 @@ from shared_core.errors import (
     ConfigurationError,
     StorageError,
     UnknownDecisionError,
-    amount_in_words,
+    said,
 )
 from shared_core.types import Attempt, Entry
 
@@ -284,7 +284,7 @@ class Ledger:
 
     def _kept(self) -> str:
         if self.path is not None:
-            return f"{str(self.path)!r} keeps {amount_in_words(len(self), 'calls')}"
+            return f"{str(self.path)!r} keeps {said(len(self), 'calls')}"
         return f"the last {self.limit} calls of this process are kept, {len(self)} so far"
 
     def _connected(self) -> sqlite3.Connection:

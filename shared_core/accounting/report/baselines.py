@@ -48,7 +48,9 @@ class _Pieces:
     Attributes:
         calls: How many are compared, g.
         spent: On them, low, mid and high, g x 3.
-        others: What m candidates would have come to, as estimated, g x m x 3.
+        others: What m candidates would have come to, as estimated, g x m x 3: of calls that they
+            did not answer alone.
+        own: What calls came to that they did, g x m x 3: no estimate is better.
         true: What calls came to that each answered alone, g x m.
         estimated: The same, as estimated, g x m; both 0 where those are too few to correct by.
         answered: Calls that each answered, g x m; None: each counts wholly, not with its share.
@@ -57,6 +59,7 @@ class _Pieces:
     calls: Floats
     spent: Floats
     others: Floats
+    own: Floats
     true: Floats
     estimated: Floats
     answered: Floats | None = None
@@ -67,11 +70,12 @@ class _Pieces:
         Each draw is brought back to as many calls as there are.
         """
         factors = quotient(weights @ self.true, weights @ self.estimated, otherwise=1.0)
+        each = np.tensordot(weights, self.others, axes=1) * factors[:, :, None]
+        each += np.tensordot(weights, self.own, axes=1)
         if self.answered is not None:
             answered = weights @ self.answered
-            factors = factors * quotient(answered, answered.sum(axis=1, keepdims=True))
-        others = np.tensordot(weights, self.others, axes=1)
-        baseline = (others * factors[:, :, None]).sum(axis=1)
+            each *= quotient(answered, answered.sum(axis=1, keepdims=True))[:, :, None]
+        baseline = each.sum(axis=1)
         scale = quotient(np.full(len(weights), self.calls.sum()), weights @ self.calls)
         return baseline * scale[:, None], (weights @ self.spent) * scale[:, None]
 
@@ -101,12 +105,11 @@ class Comparison:
         place = {"always-best": best, "always-cheapest": cheapest}.get(baseline)
         mixed = baseline == "random mix"
         members = used if mixed else [] if place is None else [place]
-        others = self.others[:, members]
         compared = answered & self.known & self.others_known[:, members].all(axis=1)
         compared &= bool(members)
         # What was paid for calls without an answer counts against us: a baseline pays nothing.
         charged = compared | (self.live & ~self.found.answered & self.known)
-        pieces = self._pieces(charged, others * compared[:, None, None], members)
+        pieces = self._pieces(charged, np.tile(compared[:, None], len(members)), members)
         if mixed:
             pieces = replace(pieces, answered=self._by_deal(shares[:, members]))
         return {
@@ -123,8 +126,7 @@ class Comparison:
         members = list(range(len(self.found.names)))
         chosen = self.chose & self.others_known
         compared = shadow & self.found.answered & self.known & chosen.any(axis=1)
-        others = self.others * (chosen & compared[:, None])[:, :, None]
-        pieces = self._pieces(compared, others, members)
+        pieces = self._pieces(compared, chosen & compared[:, None], members)
         flipped = self._figures(pieces, bool(compared.any()), sign=-1)
         return {
             "baseline": "what answered",
@@ -139,15 +141,18 @@ class Comparison:
     def _calls(self, mask: Masks) -> int:
         return int(self.found.calls[mask].sum())
 
-    def _pieces(self, charged: Masks, others: Floats, members: Sequence[int]) -> _Pieces:
+    def _pieces(self, charged: Masks, compared: Masks, members: Sequence[int]) -> _Pieces:
+        """Return the pieces of rows that are charged, and of these members that are compared."""
         found = self.found
         alone = (found.alone & self.known)[:, None] & self.by & self.others_known
         enough = (alone * found.calls[:, None]).sum(axis=0) >= ENOUGH
-        alone = (alone & enough)[:, members]
+        own, alone = alone[:, members] & compared, (alone & enough)[:, members]
+        others = self.others[:, members] * (compared & ~own)[:, :, None]
         return _Pieces(
             calls=self._by_deal(found.calls * charged),
             spent=self._by_deal(self.spent * charged[:, None]),
             others=self._by_deal(others),
+            own=self._by_deal(self.spent[:, None] * own[:, :, None]),
             true=self._by_deal(self.spent[:, 1, None] * alone),
             estimated=self._by_deal(self.others[:, members, 1] * alone),
         )

@@ -4,9 +4,10 @@ In: a ledger. Out: a `Report` that prints as text and is written as JSON, HTML o
 has its unit, its baseline and its interval; what is unknown is counted, and is never zero.
 
 How intervals come about: conversations, not calls, are drawn anew (bootstrap; calls of one thread
-move together), dealt to at most 1,000 groups. What a candidate would have cost is corrected by what
-its answers really cost beside what was estimated, where it answered at least 10 calls alone; that
-ratio is taken anew within each draw, so that the interval covers it.
+move together), dealt to at most 1,000 groups. What a candidate would have cost is what it did
+cost where it answered alone; elsewhere the estimate, corrected by what its answers really cost
+beside what was estimated, where it answered at least 10 calls alone; that ratio is taken anew
+within each draw, so that the interval covers it.
 """
 
 from __future__ import annotations

@@ -55,7 +55,9 @@ def _lines(table: Table) -> str:
 
 def tables(report: Report) -> list[Table]:
     """Return every table of a report that has something to say."""
-    found = [_calls(report), _spent(report), _saved(report)]
+    found = [_calls(report), _spent(report)]
+    if any(row["calls"] or row["left_out"] for row in report.saved):
+        found.append(_saved(report))
     if report.shadow:
         found.append(_shadow(report))
     found += [_apart(report), _models(report)]
@@ -131,9 +133,10 @@ def _saved(report: Report) -> Table:
         "Negative: more was spent than the baseline would have come to.",
         f"In brackets: 95 % bootstrap interval over {_number(report.calls['conversations'])} "
         f"conversations, {_number(report.draws)} draws; of energy, of the method's middle values.",
-        "What a model would have come to is estimated from the tokens that were really read, and "
-        "corrected by what its answers really came to beside the estimates, where it answered 10 "
-        "calls or more alone; the interval covers that correction.",
+        "Where the baseline's model answered alone, it is what was spent. Else it is estimated "
+        "from the tokens that were really read, and corrected by what the model's answers really "
+        "came to beside the estimates, where it answered 10 calls or more alone; the interval "
+        "covers that correction.",
         "Compared are calls of which every piece is known. Those that ended without an answer "
         "count with what they cost, and the baseline with nothing.",
     )

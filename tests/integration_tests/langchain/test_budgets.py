@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from langchain.agents import create_agent
 from langchain_core.exceptions import ModelRateLimitError
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.outputs import ChatResult
 from langchain_core.prompts import ChatPromptTemplate
@@ -156,6 +156,35 @@ def test_a_default_of_the_router_is_held_and_sent(server: OpenAIServer) -> None:
     llm.invoke(QUESTION)
     llm.invoke(QUESTION, max_tokens=20)
     assert [r["max_completion_tokens"] for r in server.requests] == [40, 20]
+
+
+@every_way
+@every_form
+def test_one_answer_is_held_and_so_one_is_asked_for(
+    form: Form, way: Way, server: OpenAIServer
+) -> None:
+    for small in (
+        openai_chat(server, "small", n=8),
+        openai_chat(server, "small").bind(n=8),
+        openai_chat(server, "small"),
+    ):
+        llm = ChatRouter([Candidate("small", small, price=PRICE)], budgets=DAY)
+        form(way(llm), QUESTION, **({} if small.n else {"n": 8}))
+    assert [request.get("n") or 1 for request in server.requests] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("message", "params"),
+    [
+        (HumanMessage("Hi", name="n" * 9000), {}),
+        ("Hi", {"response_format": {"type": "json_object", "description": "d" * 9000}}),
+        ("Hi", {"functions": [{"name": "f", "description": "d" * 9000}]}),
+    ],
+)
+def test_what_a_model_reads_besides_the_text_is_held_too(message: Any, params: Any) -> None:
+    llm = scripted(Budget(tokens=9000, per="user"))
+    with pytest.raises(BudgetExceededError, match="has 9,000 tokens left"):
+        llm.invoke([message], **params)
 
 
 @pytest.mark.parametrize("budget", [None, Budget(calls=9), Budget(usd=1, hard=False)])

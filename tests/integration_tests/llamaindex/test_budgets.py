@@ -131,6 +131,31 @@ def test_a_default_of_the_router_is_held_and_sent(form: Form, server: OpenAIServ
     assert [r["max_tokens"] for r in server.requests] == [40]
 
 
+@every_form
+def test_one_answer_is_held_and_so_one_is_asked_for(form: Form, server: OpenAIServer) -> None:
+    for small, params in (
+        (client(server, "small", additional_kwargs={"n": 8}), {}),
+        (client(server, "small"), {"n": 8}),
+    ):
+        form(RouterLLM([Candidate("small", small, price=PRICE)], budgets=DAY), **params)
+    assert [request.get("n") or 1 for request in server.requests] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("kept", "params"),
+    [
+        ({"tool_calls": [{"function": {"name": "f", "arguments": "a" * 9000}}]}, {}),
+        ({}, {"tools": [{"function": {"name": "f", "description": "d" * 9000}}]}),
+    ],
+)
+def test_what_a_model_reads_besides_the_text_is_held_too(kept: Any, params: Any) -> None:
+    small = Candidate("small", ScriptedLLM(model="small"), price=PRICE)
+    llm = RouterLLM([small], budgets=Budget(tokens=9000))
+    message = ChatMessage(role="assistant", content="Hi", additional_kwargs=kept)
+    with pytest.raises(BudgetExceededError, match="has 9,000 tokens left"):
+        llm.chat([message], **params)
+
+
 @pytest.mark.parametrize("budget", [None, Budget(calls=9), Budget(usd=1, hard=False)])
 @every_form
 def test_without_a_budget_on_tokens_nothing_is_sent_that_was_not_asked_for(

@@ -14,7 +14,13 @@ import pytest
 
 from shared_core import BudgetExceededError, Router
 from shared_core.accounting.budgets.budget import Budget
-from shared_core.accounting.budgets.stores import MOST, NOTHING, Amounts, MemoryStore, Standing
+from shared_core.accounting.budgets.stores import (
+    MOST,
+    NOTHING,
+    Amounts,
+    MemoryStore,
+    Standing,
+)
 from shared_core.accounting.ledger.ledger import Ledger
 from shared_core.execution.health import Cooldown, Health
 from shared_core.types import Answer, Ask, Entry, Reply, Usage

@@ -165,6 +165,7 @@ def test_only_budgets_are_budgets(wrong: Any) -> None:
 def test_a_budget_reads_as_text() -> None:
     assert str(Budget(usd=5, per=("user", "day"))) == "5 USD per user per day"
     assert str(Budget(wh=2.5, calls=10)) == "2.5 Wh and 10 calls"
+    assert str(Budget(tokens=12_345_678, calls=1)) == "12,345,678 tokens and 1 call"
 
 
 def test_budgets_do_not_show_where_they_are_kept() -> None:

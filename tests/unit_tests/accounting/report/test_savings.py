@@ -101,9 +101,18 @@ def test_energy_has_the_range_of_its_method_beside_the_interval() -> None:
     assert (found["calls"], found["left_out"]) == (20, 2)
 
 
+def test_nothing_is_saved_against_the_model_that_answered_every_call() -> None:
+    report = reported(*[one for one in by_hand() if one.candidate == "small"][:5])
+    for baseline in ("always-cheapest", "random mix"):
+        for unit in ("USD", "Wh"):
+            found = row(report.saved, baseline=baseline, unit=unit)
+            assert found["other"]["value"] == found["spent"] > 0
+            assert found["saved"]["value"] == 0
+
+
 def test_nine_calls_alone_are_too_few_to_correct_by() -> None:
     found = row(reported(*list(by_hand())[:19]).saved, baseline="always-best", unit="USD")
-    assert found["other"]["value"] == pytest.approx(19 * 10)  # large answered 9
+    assert found["other"]["value"] == pytest.approx(9 * 15 + 10 * 10)  # large answered 9
     found = row(reported(*list(by_hand())[:20]).saved, baseline="always-best", unit="USD")
     assert found["other"]["value"] == pytest.approx(20 * 10 * 1.5)
 
@@ -259,6 +268,8 @@ def test_shadow_calls_are_compared_apart() -> None:
     drawn = row(report.shadow, unit="Wh")
     assert drawn["method_low"] < drawn["saved"]["value"] < drawn["method_high"]
     assert alone.shadow == []
+    assert "what answered" not in str(alone)
+    assert "always-best" not in str(reported(*shadow))
 
 
 # Intervals
