@@ -50,12 +50,18 @@ def scope_of(config: RunnableConfig, subject_to: Sequence[Constraint] = ()) -> S
         thread=_text(thread),
         user=_text(given.get("user")),
         tenant=_text(given.get("tenant")),
-        run=_text(given.get("run")),
+        run=_text(given.get("run", _run_of(given))),
         step=_text(given.get("step", outer.step or node)),
         pin=given.get("pin"),
         subject_to=subject_to,
     )
     return inner.within(outer)
+
+
+def _run_of(configurable: Mapping[str, Any]) -> Any:
+    """Return the run's id where LangGraph's server has given it one."""
+    runtime = configurable.get("__pregel_runtime")
+    return getattr(getattr(runtime, "execution_info", None), "run_id", None)
 
 
 def _text(key: Any) -> str | None:

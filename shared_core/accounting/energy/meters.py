@@ -77,6 +77,7 @@ class Counters:
     method: str
     spread: tuple[float, float]
     counters: Sequence[_Counter] = field(repr=False)
+    most_watts: float | None = None  # where it is declared, not measured
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def joules(self) -> float:
@@ -168,8 +169,9 @@ def measured(
             "Make RAPL readable, or give watts= (of the machine, or with pid= of a busy core)"
         )
     if pid is None:
-        return _estimate(watts, time.monotonic, "seconds")
-    return _estimate(watts, _cpu_seconds(pid), "CPU-seconds")
+        return _estimate(watts, time.monotonic, "seconds", watts)
+    most = watts * (os.cpu_count() or 1)
+    return _estimate(watts, _cpu_seconds(pid), "CPU-seconds", most)
 
 
 def _check(watts: float | None, pid: int | None, gpus: Sequence[int] | None) -> None:
@@ -193,9 +195,9 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _estimate(watts: float, seconds: Callable[[], float], unit: str) -> Counters:
+def _estimate(watts: float, seconds: Callable[[], float], unit: str, most: float) -> Counters:
     counter = _Counter(lambda: watts * seconds())
-    return Counters(f"estimated: {watts:g} W x {unit}", DECLARED_SPREAD, [counter])
+    return Counters(f"estimated: {watts:g} W x {unit}", DECLARED_SPREAD, [counter], most)
 
 
 def _cpu_seconds(pid: int) -> Callable[[], float]:

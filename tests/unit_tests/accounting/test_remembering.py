@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shared_core import Budget, Budgets, Ledger, Policy, Router
+from shared_core import Budget, Budgets, Ledger, NoCandidateError, Policy, Router, measured
 from shared_core.accounting.books import Books
 from shared_core.decision.candidates import prepare_candidates
 from shared_core.types import Ask, Candidate, Reply, Usage
@@ -76,6 +76,24 @@ def test_energy_that_was_declared_is_not_learned_as_if_measured(tmp_path: Path) 
     later = router(file)
     assert later.books.experience.energy_rates("a") is None
     assert later.decide(prompt()).estimates[0].energy_wh is None
+
+
+def test_the_less_a_machine_can_draw_the_less_is_held_until_it_is_measured() -> None:
+    given = [Candidate("a", None, local=True, energy=measured(20)), Candidate("b", None)]
+    candidates = prepare_candidates(given, lambda c: (None, {}))
+    predictor = FixedPredictor({"a": 0.9, "b": 0.1})
+
+    def told(wh: float) -> str:
+        llm = Router(
+            candidates, predictor=predictor, books=Books(candidates, Budgets(Budget(wh=wh)))
+        )
+        try:
+            return llm.decide(prompt()).candidate
+        except NoCandidateError as error:
+            return str(error)
+
+    assert told(5) == "a"
+    assert "its energy is yet to be measured, energy=(input, output) would" in told(0.01)
 
 
 @pytest.mark.parametrize("budget", [Budget(usd=1, per="day"), Budget(wh=100, per="day")])
