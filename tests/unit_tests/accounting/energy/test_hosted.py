@@ -12,8 +12,8 @@ from ecologits import __version__
 from ecologits.model_repository import models
 from ecologits.tracers.utils import llm_impacts
 
+from shared_core.accounting.energy import hosted
 from shared_core.accounting.energy.hosted import ecologits_rates, require_ecologits
-from shared_core.accounting.energy.rates import hosted
 from shared_core.errors import MissingExtraError
 from shared_core.types import Listing, Usage
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from shared_core.accounting.energy import meters
 from shared_core.accounting.energy.meters import measured, nvml, rapl
-from shared_core.accounting.energy.rates import meters
 from shared_core.errors import ConfigurationError
 
 Write = Callable[..., None]
