@@ -171,8 +171,8 @@ def amounts(usd: float | None, wh: float | None, tokens: int | None, calls: int 
     None is more than a store can take: a model that reports absurd usage must not fail for it.
     """
     return Amounts(
-        math.ceil(min(round((usd or 0.0) * _NANO, _DIGITS), MOST)),
-        math.ceil(min(round((wh or 0.0) * _MICRO, _DIGITS), MOST)),
+        math.ceil(min(round(usd * _NANO, _DIGITS), MOST)) if usd else 0,
+        math.ceil(min(round(wh * _MICRO, _DIGITS), MOST)) if wh else 0,
         min(tokens or 0, MOST),
         calls,
     )

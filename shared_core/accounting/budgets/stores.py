@@ -212,11 +212,12 @@ def open_store(place: str | os.PathLike[str] | Store | None) -> Store:
 
 def has_room(line: Line, standing: Standing, amounts: Amounts) -> bool:
     """Tell whether amounts fit into a line's account as it stands."""
-    return all(
-        limit is None or spent + held + amount <= limit
-        for limit, spent, held, amount in zip(
-            line.limits, standing.spent, standing.held, amounts, strict=True
-        )
+    (a, b, c, d), (spent, held) = line.limits, standing  # written out: this is on every call's way
+    return (
+        (a is None or spent[0] + held[0] + amounts[0] <= a)
+        and (b is None or spent[1] + held[1] + amounts[1] <= b)
+        and (c is None or spent[2] + held[2] + amounts[2] <= c)
+        and (d is None or spent[3] + held[3] + amounts[3] <= d)
     )
 
 
@@ -229,11 +230,11 @@ def check_reserve(hold: str, amounts: Amounts, lines: Sequence[Line], seconds: f
     _check_hold(hold, amounts)
     if not 0 < seconds < math.inf:
         raise ConfigurationError(f"a hold lasts a positive number of seconds, not {seconds!r}")
-    _check_accounts((line.account, line.keep_until) for line in lines)
+    _check_accounts([(line.account, line.keep_until) for line in lines])
     for line in lines:
-        if len(line.limits) != len(NOTHING) or not all(
-            limit is None or (isinstance(limit, int) and limit >= 0) for limit in line.limits
-        ):
+        given = [limit for limit in line.limits if limit is not None]
+        whole = len(line.limits) == len(NOTHING) and set(map(type, given)) <= {int}
+        if not whole or min(given, default=0) < 0:
             raise ConfigurationError(
                 f"{line.account}: limits are four whole numbers from 0 up, or None where there is "
                 f"no limit, not {line.limits!r}"
@@ -257,9 +258,8 @@ def already_held(hold: str) -> ConfigurationError:
 
 def _check_hold(hold: str, amounts: Amounts) -> None:
     _check_name("a hold", hold)
-    if len(amounts) != len(NOTHING) or not all(
-        isinstance(amount, int) and 0 <= amount <= MOST for amount in amounts
-    ):
+    whole = len(amounts) == len(NOTHING) and set(map(type, amounts)) == {int}
+    if not whole or min(amounts) < 0 or max(amounts) > MOST:
         raise ConfigurationError(
             f"amounts are four whole numbers from 0 to {MOST}, not {tuple(amounts)!r}"
         )
