@@ -15,6 +15,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from shared_core.errors import ConfigurationError
+
 __all__ = ["Period", "Sums", "rows", "sums"]
 
 Floats = npt.NDArray[np.float64]
@@ -47,6 +49,22 @@ class Period:
 
     since: float | None = None
     until: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is no time.
+
+        Raises:
+            ConfigurationError: An end is no number.
+        """
+        for label in ("since", "until"):
+            value = getattr(self, label)
+            if value is not None and (
+                isinstance(value, bool) or not isinstance(value, (int, float))
+            ):
+                raise ConfigurationError(
+                    f"report: {label} is a unix time in seconds, as datetime.timestamp() gives it, "
+                    f"not {value!r}"
+                )
 
     @property
     def where(self) -> str:

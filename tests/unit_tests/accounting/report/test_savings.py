@@ -15,7 +15,7 @@ import pytest
 
 from shared_core.accounting.ledger.ledger import Ledger, LedgerFile
 from shared_core.accounting.report.savings import Report, make_report
-from shared_core.errors import StorageError
+from shared_core.errors import ConfigurationError, StorageError
 from shared_core.types import Alternative, Entry, Scope, Usage
 from tests.fakes.entries import attempt, energy, entry, other
 
@@ -478,3 +478,9 @@ def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="it is no ledger"):
         make_report(LedgerFile(path))
     assert path.read_bytes() == b""
+
+
+@pytest.mark.parametrize("wrong", ["2026-11-26", True, [1]])
+def test_a_period_that_is_no_time_is_refused(wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match="since is a unix time"):
+        Ledger().report(since=wrong)
