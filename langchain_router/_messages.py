@@ -20,7 +20,12 @@ from langchain_core.prompt_values import ChatPromptValue
 
 from langchain_router._models import longest_of
 from langchain_router._tools import BoundTool
-from shared_core.tokens import TOKENS_PER_ATTACHMENT, TOKENS_PER_MESSAGE, estimate_tokens
+from shared_core.tokens import (
+    TOKENS_PER_ATTACHMENT,
+    TOKENS_PER_MESSAGE,
+    estimate_tokens,
+    tokens_of_arguments,
+)
 from shared_core.types import Modality, Prompt, Scope, Turn
 
 __all__ = [
@@ -84,7 +89,7 @@ def read_prompt(
     a schema, tools in a provider's own form.
     """
     tokens = TOKENS_PER_MESSAGE * len(messages) + sum(estimate_tokens(str(t)) for t in tools)
-    tokens += sum(estimate_tokens(str(p)) for p in params.values() if isinstance(p, (dict, list)))
+    tokens += tokens_of_arguments(params)
     turns: list[Turn] = []
     modalities: set[Modality] = set()
     answer: AIMessage | None = None

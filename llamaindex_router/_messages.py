@@ -18,7 +18,12 @@ from llama_index.core.base.llms.types import (
 )
 
 from llamaindex_router._models import longest_of
-from shared_core.tokens import TOKENS_PER_ATTACHMENT, TOKENS_PER_MESSAGE, estimate_tokens
+from shared_core.tokens import (
+    TOKENS_PER_ATTACHMENT,
+    TOKENS_PER_MESSAGE,
+    estimate_tokens,
+    tokens_of_arguments,
+)
 from shared_core.types import Modality, Prompt, Scope, Turn, Usage, usage_of_counts
 
 __all__ = [
@@ -116,9 +121,9 @@ def _besides(
     messages: Sequence[ChatMessage], tools: Sequence[Any], params: Mapping[str, Any]
 ) -> int:
     """Return the estimated tokens of what a model reads besides the messages' blocks."""
-    read: list[Any] = [*tools, *(p for p in params.values() if isinstance(p, (dict, list)))]
+    read: list[Any] = [*tools]
     read += [calls for m in messages if (calls := m.additional_kwargs.get("tool_calls"))]
-    return sum(estimate_tokens(str(one)) for one in read)
+    return tokens_of_arguments(params) + sum(estimate_tokens(str(one)) for one in read)
 
 
 def role_of(message: ChatMessage) -> Role:

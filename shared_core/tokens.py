@@ -7,13 +7,20 @@ is three bytes, and mostly one token or less.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 __all__ = [
     "BYTES_PER_TOKEN",
     "TOKENS_PER_ATTACHMENT",
     "TOKENS_PER_MESSAGE",
     "estimate_tokens",
     "size_of",
+    "tokens_of_arguments",
 ]
+
+_READ = ("functions", "response_format", "tools", "format")
+"""Arguments of a call that a model reads: OpenAI's, and Ollama's schema."""
 
 TOKENS_PER_MESSAGE = 4
 """Role and separators, as in OpenAI's chat format."""
@@ -32,3 +39,12 @@ def size_of(text: str) -> int:
 def estimate_tokens(text: str) -> int:
     """Return the estimated tokens of `text`, at least 1 unless it is empty."""
     return -(-size_of(text) // BYTES_PER_TOKEN)
+
+
+def tokens_of_arguments(arguments: Mapping[str, Any]) -> int:
+    """Return the estimated tokens of what a model reads among the arguments of its call.
+
+    Schemas and tools in a provider's own form are read; all else sets how the call is made.
+    """
+    read = (arguments.get(name) for name in _READ)
+    return sum(estimate_tokens(str(value)) for value in read if isinstance(value, (dict, list)))

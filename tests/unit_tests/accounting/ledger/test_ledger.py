@@ -530,7 +530,7 @@ def test_what_waits_is_written_when_the_process_ends(path: Path) -> None:
         """
         import sqlite3, sys, warnings
         warnings.simplefilter("ignore")
-        from shared_core.accounting.ledger.ledger import ledger as module
+        from shared_core.accounting.ledger import ledger as module
         from tests.fakes.entries import entry
         module._WAIT_S = 0.05
         ledger = module.Ledger(sys.argv[1])
