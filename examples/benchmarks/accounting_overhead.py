@@ -209,6 +209,7 @@ def fill(path: Path, entries: int) -> dict[str, Any]:
     ledger.report()
     reported = time.perf_counter() - started
     return {
+        "command": f"python -m examples.benchmarks.accounting_overhead --entries {entries}",
         "entries": entries,
         "seconds_to_fill": round(filled, 1),
         "seconds_to_report": round(reported, 2),
