@@ -24,8 +24,8 @@ def trace(entry: Entry) -> None:
     Only a program that uses OpenTelemetry itself has loaded it, and then its interface is there.
     """
     api = sys.modules.get("opentelemetry.trace")
-    if api is None:
-        return
+    if api is None or isinstance(api.get_tracer_provider(), api.ProxyTracerProvider):
+        return  # it is loaded by LangChain's packages, too, and then nobody collects
     ends = round((entry.started_at + entry.seconds) * _NANO)
     tracer = api.get_tracer("router-llm-plugin")
     begins = round(entry.started_at * _NANO)
