@@ -6,13 +6,21 @@ estimate with cost, energy and time, as far as they are known; unknown stays Non
 
 from __future__ import annotations
 
+from shared_core.accounting.energy.meters import Meter
 from shared_core.accounting.energy.rates import EnergyRates
 from shared_core.accounting.experience import Experience
 from shared_core.accounting.terms import Terms
 from shared_core.tokens import estimate_tokens
 from shared_core.types import Candidate, Energy, Estimate, Prompt, Usage
 
-__all__ = ["energy_of", "expected", "rates_of", "repeated_tokens"]
+__all__ = ["energy_of", "expected", "rates_of", "repeated_tokens", "until_measured"]
+
+_UNMEASURED = "assumed until it is measured"
+_UNMEASURED_WH = (2_000.0, 20_000.0)
+_UNMEASURED_WATTS = 300.0
+"""What a model takes at most that is yet to be measured, in Wh per million (input, output) tokens
+on a machine of so many W: as much as one of 70 billion parameters on a desktop (300 W at 5 tokens a
+second are 16,700). A tenth of it, about what 7 billion take there, is the best guess."""
 
 
 def expected(
@@ -43,7 +51,7 @@ def expected(
     if repeated and prompt.author == name and terms.tariff and terms.tariff.discounts_cache:
         cached = round(repeated * experience.cached_share(name, repeated))
     usage = Usage(prompt.tokens, written, min(cached, prompt.tokens))
-    energy = energy_of(usage, rates_of(name, terms, experience))
+    energy = energy_of(usage, rates_of(name, terms, experience) or until_measured(terms.meter))
     seconds = estimate.latency_s
     low = mid = high = method = None
     if energy is not None:
@@ -69,6 +77,19 @@ def expected(
 def rates_of(name: str, terms: Terms, experience: Experience) -> EnergyRates | None:
     """Return the energy of a candidate's tokens: learned where it is measured, else as stated."""
     return terms.rates if terms.meter is None else experience.energy_rates(name)
+
+
+def until_measured(meter: Meter | None) -> EnergyRates | None:
+    """Return what is assumed of a model that is metered, and yet to be measured; a wide range.
+
+    Were it unknown, a budget or a constraint would refuse the model, which then would never be
+    measured.
+    """
+    if meter is None:
+        return None
+    share = min(1.0, (getattr(meter, "most_watts", None) or _UNMEASURED_WATTS) / _UNMEASURED_WATTS)
+    read, written = (wh * share for wh in _UNMEASURED_WH)
+    return EnergyRates((0, read / 10, read), (0, written / 10, written), _UNMEASURED)
 
 
 def energy_of(usage: Usage, rates: EnergyRates | None) -> Energy | None:

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 
 from shared_core.accounting.budgets.budget import Budget, BudgetState, amounts
 from shared_core.accounting.budgets.stores import Amounts
-from shared_core.accounting.energy.meters import Meter
-from shared_core.accounting.energy.rates import EnergyRates
-from shared_core.accounting.expected import energy_of, rates_of
+from shared_core.accounting.expected import energy_of, rates_of, until_measured
 from shared_core.accounting.experience import Experience
 from shared_core.accounting.terms import Terms
 from shared_core.tokens import BYTES_PER_TOKEN, TOKENS_PER_ATTACHMENT, size_of
@@ -27,13 +25,6 @@ _LONGEST_ANSWER = 4096
 _SHORTEST_ANSWER = 64
 """Output tokens: a budget that leaves less than this (or less than twice what is expected) has no
 room for an answer."""
-
-_UNMEASURED_WH = (2_000.0, 20_000.0)
-_UNMEASURED_WATTS = 300.0
-"""What is held for a model which is yet to be measured, in Wh per million (input, output) tokens on
-a machine of so many W: as much as one of 70 billion parameters takes on a desktop (300 W at 5
-tokens a second are 16,700). Were it unknown, a budget would refuse the model, and it would never be
-measured."""
 
 _TOKENS_AROUND = 16
 """At most so many tokens frame a message: roles, separators, ids (OpenAI's chat format has 4)."""
@@ -105,7 +96,7 @@ class Most:
             usage = Usage(self.input_tokens, output_tokens)
             if self._limited[1] or terms.pays_energy:
                 rates = rates_of(name, terms, self._experience)
-                energy = energy_of(usage, rates or _unmeasured(terms.meter))
+                energy = energy_of(usage, rates or until_measured(terms.meter))
             wh = None if energy is None else energy.high
             known = terms.most(usage, wh, self._usd_per_kwh), wh
             self._known[name, output_tokens] = known
@@ -198,11 +189,3 @@ class Most:
                         f"{what}=(input, output) per million tokens, or Budget(unknown='worst')"
                     )
         return None
-
-
-def _unmeasured(meter: Meter | None) -> EnergyRates | None:
-    if meter is None:
-        return None
-    share = min(1.0, (getattr(meter, "most_watts", None) or _UNMEASURED_WATTS) / _UNMEASURED_WATTS)
-    read, written = (wh * share for wh in _UNMEASURED_WH)
-    return EnergyRates((0, 0, read), (0, 0, written), "assumed until it is measured")

@@ -80,7 +80,7 @@ def test_what_runs_on_a_meter_is_charged_and_learned_from_what_it_counts() -> No
         policy=Policy(usd_per_kwh=0.5),
     )
     decision = llm.decide(prompt(), "a")
-    assert decision.estimates[0].energy_wh is None
+    assert decision.estimates[0].energy_method == "assumed until it is measured"
     for _ in range(3):
         entry = llm.answer(prompt(), decision, ONE).entry
     assert entry.energy is not None

@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from shared_core import Budget, Budgets, Ledger, NoCandidateError, Policy, Router, measured
+from shared_core import (
+    Budget,
+    Budgets,
+    Ledger,
+    NoCandidateError,
+    Policy,
+    Router,
+    max_cost_usd,
+    max_energy_wh,
+    measured,
+)
 from shared_core.accounting.books import Books
 from shared_core.decision.candidates import prepare_candidates
 from shared_core.types import Ask, Candidate, Reply, Usage
@@ -114,3 +124,20 @@ def test_a_budget_lets_a_model_be_measured_in_the_first_place(budget: Budget) ->
     assert spent.micro_wh == pytest.approx(3e6)  # 1 Wh between two readings
     assert spent.nano_usd == pytest.approx(3 * 0.3e-3 * 1e9)
     assert llm.decide(prompt()).estimates[0].energy_wh is not None
+
+
+def test_constraints_let_a_model_be_measured_in_the_first_place() -> None:
+    given = [Candidate("a", None, local=True, energy=measured(20)), Candidate("b", None)]
+    candidates = prepare_candidates(given, lambda c: (None, {}))
+    llm = Router(
+        candidates,
+        policy=Policy(usd_per_kwh=0.3, subject_to=[max_cost_usd(0.01), max_energy_wh(1)]),
+        predictor=FixedPredictor({"a": 0.9, "b": 0.9}),
+    )
+    first = llm.decide(prompt()).estimates[0]
+    assert llm.decide(prompt()).candidate == "a"
+    assert first.energy_method == "assumed until it is measured"
+    assert first.energy_wh_low == 0
+    answer = llm.answer(prompt(), llm.decide(prompt()), Talks({}))
+    (alternative, _) = answer.entry.alternatives
+    assert alternative.energy is None  # what is assumed is no baseline
