@@ -18,12 +18,12 @@ from langchain_core.messages import (
 )
 from langchain_core.prompt_values import ChatPromptValue
 
-from langchain_router._models import longest_of
 from langchain_router._tools import BoundTool
 from shared_core.tokens import (
     TOKENS_PER_ATTACHMENT,
     TOKENS_PER_MESSAGE,
     estimate_tokens,
+    longest_of,
     tokens_of_arguments,
 )
 from shared_core.types import Modality, Prompt, Scope, Turn

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel
@@ -10,14 +10,10 @@ from langchain_core.language_models.model_profile import ModelProfile
 from langchain_core.runnables import Runnable, RunnableBinding
 
 from shared_core.errors import ConfigurationError, MissingExtraError
+from shared_core.tokens import LIMITS, longest_of, without_limits
 from shared_core.types import Candidate, Listing
 
-__all__ = ["common_profile", "limited", "longest_of", "look_at"]
-
-LIMITS = ("max_tokens", "max_output_tokens", "max_new_tokens", "num_predict")
-"""What chat models call the limit of an answer's length; the first that a class has is its own."""
-
-_OTHER_LIMITS = ("max_completion_tokens",)
+__all__ = ["common_profile", "limited", "look_at"]
 
 _ADDRESSES = ("openai_api_base", "anthropic_api_url", "azure_endpoint", "base_url", "api_base")
 """Where chat models keep the address that they call, if it was set."""
@@ -82,12 +78,6 @@ def _listing(model: BaseChatModel) -> Listing | None:
     return Listing(provider if isinstance(provider, str) else None, name, address)
 
 
-def longest_of(kwargs: Mapping[str, Any]) -> int | None:
-    """Return the most output tokens that the arguments of a call ask for."""
-    given = (kwargs.get(name) for name in (*LIMITS, *_OTHER_LIMITS))
-    return next((limit for limit in given if isinstance(limit, int) and limit > 0), None)
-
-
 def limited(
     model: Runnable[Any, Any], kwargs: dict[str, Any], tokens: int
 ) -> tuple[Runnable[Any, Any], dict[str, Any]]:
@@ -103,7 +93,7 @@ def limited(
     limit = next((name for name in LIMITS if name in type(inner).model_fields), None)
     if limit is None:
         return model, kwargs
-    rest = {k: v for k, v in kwargs.items() if k not in (*LIMITS, *_OTHER_LIMITS)}
+    rest = without_limits(kwargs)
     if "n" in asked:
         rest["n"] = 1
     elif "n" in type(inner).model_fields and inner.n not in (None, 1):

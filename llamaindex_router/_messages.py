@@ -17,11 +17,11 @@ from llama_index.core.base.llms.types import (
     MessageRole,
 )
 
-from llamaindex_router._models import longest_of
 from shared_core.tokens import (
     TOKENS_PER_ATTACHMENT,
     TOKENS_PER_MESSAGE,
     estimate_tokens,
+    longest_of,
     tokens_of_arguments,
 )
 from shared_core.types import Modality, Prompt, Scope, Turn, Usage, usage_of_counts

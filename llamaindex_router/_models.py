@@ -11,14 +11,10 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import LLM
 
 from shared_core.errors import ConfigurationError
+from shared_core.tokens import LIMITS, without_limits
 from shared_core.types import Candidate, Listing
 
-__all__ = ["common_metadata", "limited", "longest_of", "look_at"]
-
-LIMITS = ("max_tokens", "max_output_tokens", "max_new_tokens")
-"""What integrations call the limit of an answer's length; the first that a class has is its own."""
-
-_OTHER_LIMITS = ("max_completion_tokens",)
+__all__ = ["common_metadata", "limited", "look_at"]
 
 _ADDRESSES = ("api_base", "azure_endpoint", "base_url")
 """Where integrations keep the address that they call."""
@@ -62,12 +58,6 @@ def _listing(model: LLM, name: str) -> Listing | None:
     return Listing(provider, name, address)
 
 
-def longest_of(kwargs: Mapping[str, Any]) -> int | None:
-    """Return the most output tokens that the arguments of a call ask for."""
-    given = (kwargs.get(name) for name in (*LIMITS, *_OTHER_LIMITS))
-    return next((limit for limit in given if isinstance(limit, int) and limit > 0), None)
-
-
 def limited(model: LLM, kwargs: Mapping[str, Any], tokens: int) -> tuple[LLM, Mapping[str, Any]]:
     """Return an LLM and the arguments of its call, so that an answer gets no longer than `tokens`.
 
@@ -81,7 +71,7 @@ def limited(model: LLM, kwargs: Mapping[str, Any], tokens: int) -> tuple[LLM, Ma
     own = getattr(model, limit)
     if isinstance(own, int) and own > tokens:
         model = model.model_copy(update={limit: tokens})
-    rest = {k: v for k, v in kwargs.items() if k not in (*LIMITS, *_OTHER_LIMITS)}
+    rest = without_limits(kwargs)
     if "n" in kwargs:
         rest["n"] = 1
     always = getattr(model, "additional_kwargs", None) or {}

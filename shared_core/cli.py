@@ -20,6 +20,7 @@ import numpy as np
 
 from shared_core.accounting.ledger.ledger import LedgerFile
 from shared_core.accounting.report.savings import make_report as report_savings
+from shared_core.accounting.report.sheet import written
 from shared_core.decision.candidates import prepare_candidates
 from shared_core.decision.policy import Policy
 from shared_core.errors import ArtefactError, ConfigurationError, RouterError, TableError
@@ -355,9 +356,5 @@ def _write(files: dict[Path, bytes]) -> None:
     """Write files, each of them whole or not at all."""
     for path, content in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_name(f".new-{os.getpid()}-{path.name}")
-        try:
-            new.write_bytes(content)
-            new.replace(path)
-        finally:
-            new.unlink(missing_ok=True)
+        with written(path, binary=True) as file:
+            file.write(content)

@@ -12,12 +12,20 @@ from typing import Any
 
 __all__ = [
     "BYTES_PER_TOKEN",
+    "LIMITS",
     "TOKENS_PER_ATTACHMENT",
     "TOKENS_PER_MESSAGE",
     "estimate_tokens",
+    "longest_of",
     "size_of",
     "tokens_of_arguments",
+    "without_limits",
 ]
+
+LIMITS = ("max_tokens", "max_output_tokens", "max_new_tokens", "num_predict")
+"""What models call the limit of an answer's length; the first that a class has is its own."""
+
+_ALL_LIMITS = (*LIMITS, "max_completion_tokens")
 
 _READ = ("functions", "response_format", "tools", "format")
 """Arguments of a call that a model reads: OpenAI's, and Ollama's schema."""
@@ -48,3 +56,14 @@ def tokens_of_arguments(arguments: Mapping[str, Any]) -> int:
     """
     read = (arguments.get(name) for name in _READ)
     return sum(estimate_tokens(str(value)) for value in read if isinstance(value, (dict, list)))
+
+
+def longest_of(arguments: Mapping[str, Any]) -> int | None:
+    """Return the most output tokens that the arguments of a call ask for."""
+    given = (arguments.get(name) for name in _ALL_LIMITS)
+    return next((limit for limit in given if isinstance(limit, int) and limit > 0), None)
+
+
+def without_limits(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a call without any limit of the answer's length."""
+    return {name: value for name, value in arguments.items() if name not in _ALL_LIMITS}

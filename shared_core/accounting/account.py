@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from shared_core.accounting.budgets.bounds import Most, Shortage
+from shared_core.accounting.budgets.bounds import TOKENS_AROUND, Most, Shortage
 from shared_core.accounting.budgets.budget import BudgetState, amounts
 from shared_core.accounting.budgets.stores import NOTHING, Amounts, Standing
 from shared_core.accounting.expected import repeated_tokens
 from shared_core.accounting.record import Facts, make_entry
 from shared_core.accounting.telemetry import trace
 from shared_core.errors import BudgetExceededError
+from shared_core.tokens import size_of
 from shared_core.types import (
     Ask,
     Attempt,
@@ -31,6 +32,7 @@ from shared_core.types import (
     Ending,
     Energy,
     Entry,
+    Estimate,
     Outcome,
     Prompt,
     Reply,
@@ -44,8 +46,6 @@ __all__ = ["Account", "Hold"]
 
 T = TypeVar("T")
 _NUMBERS = itertools.count(1)  # of holds: a decision may be carried out more than once
-_TOKENS_AROUND = 16
-"""Tokens that end and frame an answer, besides its text."""
 
 
 @dataclass(slots=True)
@@ -250,7 +250,7 @@ class Account:
     def _claim(self, hold: Hold, most: Most, states: Sequence[BudgetState]) -> int:
         """Hold the longest answer that fits into the budgets of this call and these others."""
         name, asked = hold.ask.candidate, hold.ask.params.get("max_tokens")
-        estimate = next(e for e in self._decision.estimates if e.candidate == name)
+        estimate = self._estimate(name)
         with self._lock:
             own = self._own_states()
             longest = most.longest(self._candidate(name), estimate, (*states, *own), asked)
@@ -292,7 +292,7 @@ class Account:
                 energy=energy,
                 error=None if ended.error is None else type(ended.error).__name__,
                 cost_usd_high=spent.nano_usd / 1e9 if cost is None and spent.nano_usd else None,
-                predicted_tokens=self._predicted(name),
+                predicted_tokens=self._estimate(name).predicted_tokens,
             )
         )
         if ended.reply is not None and usage is not None:
@@ -343,16 +343,15 @@ class Account:
         """Return the most that an answer of this text can have taken: a token has a byte."""
         if self._most is None:
             return hold.most
-        size = len(text.encode("utf-8", "surrogatepass")) + _TOKENS_AROUND
+        size = size_of(text) + TOKENS_AROUND
         shorter = self._most.amounts(hold.ask.candidate, size)
         return Amounts(*map(min, shorter, hold.most))
 
-    def _predicted(self, name: str) -> int | None:
-        estimates = self._decision.estimates
-        return next((e.predicted_tokens for e in estimates if e.candidate == name), None)
+    def _estimate(self, name: str) -> Estimate:
+        return next(e for e in self._decision.estimates if e.candidate == name)
 
     def _learn(self, name: str, usage: Usage, seconds: float, measured: Energy | None) -> None:
-        predicted = self._predicted(name)
+        predicted = self._estimate(name).predicted_tokens
         repeated = repeated_tokens(self._prompt) if self._prompt.author == name else 0
         self._books.experience.note(
             name, usage, seconds, predicted=predicted, repeated=repeated, energy=measured

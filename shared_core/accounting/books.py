@@ -65,11 +65,6 @@ class Books:
         """Take along what is written down elsewhere; another process measures for itself."""
         return type(self), (self.candidates, self.budgets, self.ledger)
 
-    @property
-    def slow(self) -> bool:
-        """Keeping them takes a disk or a network."""
-        return self.ledger.slow or self.budgets.slow
-
     def with_parts(self, **changes: Any) -> Books:
         """Return books with other parts: candidates, budgets or a ledger."""
         if "candidates" in changes:
@@ -94,7 +89,7 @@ class Books:
             )
             for candidate, estimate in zip(self.candidates, estimates, strict=True)
         ]
-        return tuple(map(_with_worst(priced), priced))
+        return _with_worst(priced)
 
     def most(self, prompt: Prompt, usd_per_kwh: float) -> Most | None:
         """Return what each candidate can take at most; None where no budget asks."""
@@ -125,16 +120,19 @@ class Books:
         return Account(self, prompt, decision, usd_per_kwh, told)
 
 
-def _with_worst(estimates: Sequence[Estimate]) -> Callable[[Estimate], Estimate]:
-    """Return what adds the worst that is known of any to those of which nothing is."""
+def _with_worst(estimates: Sequence[Estimate]) -> tuple[Estimate, ...]:
+    """Add the worst that is known of any to those of which nothing is."""
+    if not any(e.cost_usd is None or e.energy_wh is None for e in estimates):
+        return tuple(estimates)
     usd = max((e.cost_usd for e in estimates if e.cost_usd is not None), default=None)
     wh = max((e.energy_wh_high for e in estimates if e.energy_wh_high is not None), default=None)
-
-    def with_worst(estimate: Estimate) -> Estimate:
-        worst_usd = usd if estimate.cost_usd is None else None
-        worst_wh = wh if estimate.energy_wh is None else None
-        if worst_usd is None and worst_wh is None:
-            return estimate
-        return replace(estimate, worst_usd=worst_usd, worst_wh=worst_wh)
-
-    return with_worst
+    return tuple(
+        replace(
+            e,
+            worst_usd=usd if e.cost_usd is None else None,
+            worst_wh=wh if e.energy_wh is None else None,
+        )
+        if (e.cost_usd is None and usd is not None) or (e.energy_wh is None and wh is not None)
+        else e
+        for e in estimates
+    )

@@ -17,7 +17,7 @@ from shared_core.accounting.terms import Terms
 from shared_core.tokens import BYTES_PER_TOKEN, TOKENS_PER_ATTACHMENT, size_of
 from shared_core.types import Candidate, Estimate, Prompt, Usage
 
-__all__ = ["Most", "Shortage", "most_input", "most_output"]
+__all__ = ["TOKENS_AROUND", "Most", "Shortage", "most_input", "most_output"]
 
 _LONGEST_ANSWER = 4096
 """Output tokens that an answer is held to under a budget where nobody says how long it may get."""
@@ -26,7 +26,7 @@ _SHORTEST_ANSWER = 64
 """Output tokens: a budget that leaves less than this (or less than twice what is expected) has no
 room for an answer."""
 
-_TOKENS_AROUND = 16
+TOKENS_AROUND = 16
 """At most so many tokens frame a message: roles, separators, ids (OpenAI's chat format has 4)."""
 
 
@@ -44,7 +44,7 @@ def most_input(prompt: Prompt, bytes_per_token: float) -> int:
     size += 0 if prompt.schema is None else size_of(str(prompt.schema))
     # The arguments of tool calls are no text of a turn: only `tokens` tells of them.
     size = max(size, prompt.tokens * BYTES_PER_TOKEN)
-    around = _TOKENS_AROUND * (1 + len(prompt.turns) + len(prompt.tools))
+    around = TOKENS_AROUND * (1 + len(prompt.turns) + len(prompt.tools))
     attached = 2 * TOKENS_PER_ATTACHMENT * len(prompt.modalities)
     return max(int(size / bytes_per_token), prompt.tokens) + around + attached
 

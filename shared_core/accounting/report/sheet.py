@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import IO, Any, Final
 
 __all__ = ["write_calls", "written"]
 
@@ -30,7 +30,7 @@ _COLUMNS: Final = (
 )
 
 
-def write_calls(file: TextIO, entries: Iterable[Mapping[str, Any]]) -> None:
+def write_calls(file: IO[str], entries: Iterable[Mapping[str, Any]]) -> None:
     """Write one row per call: tokens are those of all its attempts, as far as they are known."""
     table = csv.writer(file)
     table.writerow(_COLUMNS)
@@ -69,12 +69,12 @@ def _disarmed(cell: Any) -> Any:
 
 
 @contextmanager
-def written(path: str | Path) -> Iterator[TextIO]:
-    """Write a file, all of it or none."""
+def written(path: str | Path, *, binary: bool = False) -> Iterator[IO[Any]]:
+    """Write a file, text in UTF-8 or bytes, all of it or none."""
     target = Path(path)
     new = target.with_name(f".new-{os.getpid()}-{target.name}")
     try:
-        with new.open("w", encoding="utf-8", newline="") as file:
+        with new.open("wb") if binary else new.open("w", encoding="utf-8", newline="") as file:
             yield file
         new.replace(target)
     finally:

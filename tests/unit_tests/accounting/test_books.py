@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import pickle
 from dataclasses import replace
+from pathlib import Path
 
 from shared_core import Policy
-from shared_core.accounting.books import Books
 from shared_core.accounting.budgets.budget import Budget, Budgets
 from shared_core.accounting.budgets.stores import NOTHING
 from shared_core.accounting.ledger.ledger import Ledger
@@ -50,11 +50,13 @@ def test_other_candidates_bring_their_own_terms_and_begin_without_experience() -
     assert other.ledger is not books.ledger
 
 
-def test_only_what_waits_is_slow(tmp_path: object) -> None:
-    candidates = prepared()
-    assert not Books(candidates, Budgets(Budget(usd=1))).slow
-    with Ledger(f"{tmp_path}/ledger.db") as ledger:
-        assert Books(candidates, ledger=ledger).slow
+def test_only_what_waits_is_slow(tmp_path: Path) -> None:
+    assert not Budgets(Budget(usd=1)).slow
+    assert Budgets(Budget(usd=1), store=tmp_path / "budgets.db").slow
+    assert not Budgets(store=tmp_path / "budgets.db").slow  # without a budget nobody asks it
+    assert not Ledger().slow
+    with Ledger(tmp_path / "ledger.db") as ledger:
+        assert ledger.slow
 
 
 def test_another_process_has_the_same_limits_and_its_own_spending() -> None:

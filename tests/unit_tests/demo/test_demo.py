@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -19,6 +20,7 @@ from examples.demo.grading import Json, Mentions, Number
 from examples.demo.options import Deadline, NamedModel, parse
 from examples.demo.prompts import Prompt, grade, select
 from examples.demo.trials import Answer, Call, Trial, run_trials
+from shared_core.accounting.energy import meters
 
 KINDS = ("facts", "arithmetic", "extraction", "summary", "code")
 
@@ -215,6 +217,14 @@ def test_what_each_call_takes_is_measured_and_counted_for_each_strategy() -> Non
     assert Wattmeter([one, one]).method == "measured (test)"
 
 
-def test_a_server_without_counters_is_metered_by_its_cpu_seconds() -> None:
+def test_a_server_without_counters_is_metered_by_its_cpu_seconds(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(meters, "POWERCAP", tmp_path)
+    monkeypatch.setattr(meters, "nvml", lambda gpus=None: None)
     meter = meter_of(os.getpid(), 10.0)
-    assert "10 W" in meter.method or "measured" in meter.method
+    assert meter.method == "estimated: 10 W x CPU-seconds"
+    until = time.process_time() + 0.1
+    while time.process_time() < until:
+        pass
+    assert 0.5 < meter.joules() < 60  # a tenth of a second of this process at 10 W, and a bit
