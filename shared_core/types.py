@@ -2,7 +2,8 @@
 
 `Prompt` (what was asked) → `Estimate` per candidate (what each would do) → `Decision` (who
 answers, who was refused and why) → `Ask` (a candidate is asked) → `Reply` (what came back) →
-`Entry` (what is written down) → `Answer` (what the skin hands to the caller).
+`Draft` (it is looked at first) → `Verdict` (what one verifier makes of it) → `Entry` (what is
+written down) → `Answer` (what the skin hands to the caller).
 
 All of it is frozen and knows no framework: a framework's own objects appear only as
 `Candidate.model` and `Reply.native`, which the core carries and never looks into.
@@ -30,9 +31,11 @@ __all__ = [
     "Attempt",
     "CalibrationSample",
     "Candidate",
+    "Check",
     "Constraint",
     "Decision",
     "Detail",
+    "Draft",
     "Ending",
     "Energy",
     "Entry",
@@ -41,12 +44,16 @@ __all__ = [
     "Modality",
     "Outcome",
     "Prompt",
+    "Purpose",
     "Refusal",
     "Reply",
     "Scope",
     "Steps",
     "Turn",
     "Usage",
+    "Verdict",
+    "Verification",
+    "Watch",
     "as_constraints",
     "usage_of_counts",
 ]
@@ -54,9 +61,13 @@ __all__ = [
 Modality = Literal["image", "audio", "video", "pdf"]
 """What a prompt can carry besides text."""
 
-Outcome = Literal["answered", "failed", "cancelled", "resting", "refused"]
+Outcome = Literal["answered", "failed", "cancelled", "dropped", "resting", "refused"]
 """How one attempt at one candidate ended. A resting one was not asked at all, nor was one that a
-budget refused; a cancelled one was left before its answer was whole."""
+budget refused; a cancelled one was left by the caller before its answer was whole, a dropped one by
+the router, which had seen enough of it."""
+
+Purpose = Literal["answer", "check"]
+"""What a candidate is asked for: an answer to the caller, or a word on another's answer."""
 
 Ending = Literal["answered", "failed", "cancelled"]
 """How a routed call ended."""
@@ -443,6 +454,8 @@ class Decision:
         delta: How far under the best predicted quality a candidate may be, 0 to 1.
         calibration: Where that comes from, in words and numbers.
         detail: What lies behind it, where that was asked for.
+        plan: What the strategy makes of it, in words, where that was asked for.
+        allowed: Everyone who may answer, weakest first.
         wanted: In shadow mode, the candidate that would have been chosen.
         seconds: How long it took to decide.
     """
@@ -459,6 +472,8 @@ class Decision:
     delta: float = 0.0
     calibration: str = ""
     detail: Detail | None = None
+    plan: str = ""
+    allowed: tuple[str, ...] = ()
     wanted: str | None = None
     seconds: float = field(default=0.0, compare=False)
 
@@ -469,6 +484,7 @@ class Decision:
             f"calibrated: {'yes' if self.calibrated else 'no'} ({self.calibration})",
             *map(_line, self.estimates),
             *(f"  {refusal.candidate} is refused: {refusal.reason}" for refusal in self.refusals),
+            *([self.plan] if self.plan else []),
         ]
         return "\n".join(lines if self.detail is None else [*lines, str(self.detail)])
 
@@ -481,12 +497,36 @@ class Ask:
         candidate: Its name.
         visible: Its answer may be streamed to the caller while it grows. False holds it back
             until the strategy returns it.
-        params: Neutral parameters of the call, which each skin maps: "max_tokens".
+        params: Neutral parameters of the call, which each skin maps: "max_tokens", "temperature",
+            "logprobs" (True: tell the log probability of each token).
+        turns: Said after the caller's messages; with `replace`, instead of them.
+        replace: The caller's messages, tools and schema are left out: a helper needs text alone.
+        watch: Looks at a held answer while it grows, and may have it dropped.
+        purpose: What it is asked for.
     """
 
     candidate: str
     visible: bool = True
     params: Mapping[str, Any] = field(default_factory=dict)
+    turns: tuple[Turn, ...] = ()
+    replace: bool = False
+    watch: Watch | None = None
+    purpose: Purpose = "answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Looks at an answer while it grows.
+
+    Attributes:
+        drops: Is given what there is so far; True has the call broken off.
+        inline: It takes well under a millisecond: an event loop can do it in passing.
+        first: Chunks before the first look; each further one waits for half as many again.
+    """
+
+    drops: Callable[[Reply], bool]
+    inline: bool = True
+    first: int = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -500,6 +540,7 @@ class Usage:
         cache_write_tokens: Of the input, what was written into it.
         reasoning_tokens: Of the output, hidden reasoning.
         free: The framework's own cache answered: no model ran, nobody is paid.
+        estimated: Nobody counted them: they are told from the texts.
     """
 
     input_tokens: int
@@ -508,6 +549,7 @@ class Usage:
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     free: bool = False
+    estimated: bool = False
 
     def __add__(self, other: Usage) -> Usage:
         """Return both together."""
@@ -518,6 +560,7 @@ class Usage:
             self.cache_write_tokens + other.cache_write_tokens,
             self.reasoning_tokens + other.reasoning_tokens,
             self.free and other.free,
+            self.estimated or other.estimated,
         )
 
 
@@ -592,6 +635,9 @@ class Reply:
         seconds: Wall-clock time of the attempt, noted by the run.
         error: What it raised, or None.
         retryable: Another candidate (or a later try) might succeed where this one failed.
+        tool_calls: (name, arguments) of each tool that it calls.
+        finish_reason: Why it ended, as the provider says; "dropped" where a watch ended it.
+        logprobs: Natural log probability of each token of the text; None where nobody tells.
     """
 
     candidate: str
@@ -603,11 +649,80 @@ class Reply:
     seconds: float = 0.0
     error: Exception | None = None
     retryable: bool = False
+    tool_calls: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    finish_reason: str | None = None
+    logprobs: tuple[float, ...] | None = None
 
 
-Steps = Generator[tuple[Ask, ...], tuple[Reply, ...], Reply]
-"""A strategy at work: yields asks (those of one tuple may run side by side), receives a reply to
-each, returns the reply that answers. Does no I/O."""
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An answer that is looked at before the caller gets it.
+
+    Attributes:
+        prompt: What was asked.
+        reply: What came back, as far as it has grown.
+        prior: Probability that it is right, by all that is known before it is looked at: the
+            predictor's estimate, then what earlier verifiers made of it.
+        whole: It has ended.
+        expected_tokens: Of the whole answer, as estimated; None where nobody knows.
+    """
+
+    prompt: Prompt
+    reply: Reply
+    prior: float = 0.5
+    whole: bool = True
+    expected_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one verifier makes of one draft.
+
+    Attributes:
+        verifier: Its name.
+        probability: That the draft is right, 0 to 1, by all that is known with it; None: it cannot
+            tell, which is never taken for a pass.
+        note: Why, in words; nothing of the draft's text.
+        candidate: Who wrote the draft.
+        seconds: How long it took, models that it asked included.
+    """
+
+    verifier: str
+    probability: float | None = None
+    note: str = ""
+    candidate: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A strategy wants a draft looked at, by work that asks no candidate.
+
+    Attributes:
+        verifier: The name of who looks.
+        look: Returns the probability that the draft is right, True or False for certainty, a
+            `Verdict`, or None where it cannot tell. What it raises, and anything else it returns,
+            counts as None.
+        draft: What to look at.
+        inline: It takes well under a millisecond: it is done in passing, else in a thread.
+        limit_s: Seconds that it is waited for at most; it then counts as None.
+    """
+
+    verifier: str
+    look: Callable[[Draft], float | bool | Verdict | None]
+    draft: Draft
+    inline: bool = False
+    limit_s: float = 10.0
+
+
+Wish = Ask | Check
+Steps = Generator[tuple[Wish, ...], tuple[Any, ...], Reply]
+"""A strategy at work: yields what it wants (asks and checks of one tuple may run side by side),
+receives a `Reply` to each ask and a `Verdict` for each check, returns the reply that answers. Does
+no I/O."""
+
+Verification = Generator[tuple[Wish, ...], tuple[Any, ...], Verdict]
+"""A verifier at work: the same, but for the end, which is its verdict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -624,6 +739,7 @@ class Attempt:
         error: Class of what it raised.
         cost_usd_high: USD at most, which budgets are charged where the usage is unknown.
         predicted_tokens: Output tokens that were predicted, before past calls corrected it.
+        purpose: What it was asked for.
     """
 
     candidate: str
@@ -635,6 +751,7 @@ class Attempt:
     error: str | None = None
     cost_usd_high: float | None = None
     predicted_tokens: int | None = None
+    purpose: Purpose = "answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -682,6 +799,7 @@ class Entry:
         lost_cache_usd: USD that a warm prompt cache would have saved, had the model that answered
             written the conversation so far.
         alternatives: One per candidate: what it would have come to.
+        verdicts: What was made of drafts, in order.
     """
 
     decision_id: str
@@ -704,6 +822,7 @@ class Entry:
     answer_text: str | None = None
     lost_cache_usd: float = 0.0
     alternatives: tuple[Alternative, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
 
     @property
     def energy_wh(self) -> float | None:
@@ -711,8 +830,11 @@ class Entry:
         return None if self.energy is None else self.energy.mid
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the small, plain-JSON form that is stamped on every answer."""
-        return {
+        """Return the small, plain-JSON form that is stamped on every answer.
+
+        Verdicts are in it where there are any.
+        """
+        record = {
             "decision_id": self.decision_id,
             "candidate": self.candidate,
             "reason": self.reason,
@@ -721,6 +843,18 @@ class Entry:
             "cost_usd": self.cost_usd,
             "energy_wh": self.energy_wh,
         }
+        if self.verdicts:
+            record["verdicts"] = [
+                {
+                    "candidate": v.candidate,
+                    "verifier": v.verifier,
+                    "probability": v.probability,
+                    "note": v.note,
+                    "seconds": v.seconds,
+                }
+                for v in self.verdicts
+            ]
+        return record
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,123 @@
+"""What every verifier offers: a generator that does no I/O, from a draft to its verdict.
+
+Verifiers of a cascade are run one after the other, cheap ones first; each is given the probability
+that the earlier ones have left (`Draft.prior`) and returns the new one, or that it cannot tell.
+A plain function is a verifier too: see `as_verifiers`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from shared_core.errors import ConfigurationError
+from shared_core.types import Check, Draft, Verdict, Verification
+
+__all__ = ["FunctionVerifier", "Verifier", "as_verifiers", "logit", "probability", "weighed"]
+
+_SURE = 0.01
+"""What is left of doubt where a function is certain."""
+
+
+class Verifier(Protocol):
+    """Tells how probable it is that a draft is right.
+
+    It may also have `glance(draft)`, which does the same for a draft that is still growing
+    (`draft.whole` is false), at once and without asking anybody, and returns a probability or None;
+    `inline_glance` is False where that takes more than a millisecond. It may have `spread`, the
+    standard deviation (log odds) of what it moves the probability by; 1 where it does not say.
+    """
+
+    @property
+    def name(self) -> str:
+        """What records call it."""
+        ...
+
+    def verify(self, draft: Draft) -> Verification:
+        """Look at a draft that has ended; see `Verification`."""
+        ...
+
+
+@dataclass(frozen=True)
+class FunctionVerifier:
+    """A function of the user's as a verifier.
+
+    Attributes:
+        function: Is given a `Draft` and returns how probable it makes it that the draft is right:
+            0 to 1, where 0.5 says nothing; True or False for certainty, None where it cannot tell.
+            It runs in a thread.
+        limit_s: Seconds that it is waited for at most.
+
+    Raises:
+        ConfigurationError: It is no function, or a coroutine function.
+    """
+
+    function: Callable[[Draft], Any]
+    limit_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be called."""
+        if inspect.iscoroutinefunction(self.function) or not callable(self.function):
+            raise ConfigurationError(
+                f"a verifier is a function of a draft, or has a method 'verify'; not "
+                f"{self.function!r}"
+            )
+        _require_seconds("limit_s", self.limit_s)
+
+    @property
+    def name(self) -> str:
+        """The function's."""
+        return getattr(self.function, "__name__", type(self.function).__name__)
+
+    def verify(self, draft: Draft) -> Verification:
+        """See `Verifier.verify`."""
+
+        def look(draft: Draft) -> Any:
+            said = self.function(draft)
+            if isinstance(said, bool):
+                said = 1.0 - _SURE if said else _SURE
+            return weighed(draft.prior, said) if isinstance(said, (int, float)) else said
+
+        (verdict,) = yield (Check(self.name, look, draft, limit_s=self.limit_s),)
+        return verdict
+
+
+def as_verifiers(given: Any) -> tuple[Verifier, ...]:
+    """Return verifiers out of one, several, or plain functions.
+
+    Raises:
+        ConfigurationError: Something is neither.
+    """
+    listed = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
+    return tuple(one if hasattr(one, "verify") else FunctionVerifier(one) for one in listed)
+
+
+def weighed(prior: float, evidence: float) -> float:
+    """Return the probability that evidence leaves: odds multiply (Bayes' rule).
+
+    Raises:
+        ValueError: The evidence is no number from 0 to 1.
+    """
+    if not 0 <= evidence <= 1:  # NaN neither
+        raise ValueError(f"a probability is from 0 to 1, not {evidence!r}")
+    return probability(logit(prior) + logit(evidence))
+
+
+def logit(chance: float) -> float:
+    """Return log odds, of a probability kept from certainty."""
+    kept = min(max(chance, 1e-6), 1 - 1e-6)
+    return math.log(kept / (1 - kept))
+
+
+def probability(log_odds: float) -> float:
+    """Return the probability of log odds."""
+    return 1.0 / (1.0 + math.exp(-min(max(log_odds, -700.0), 700.0)))
+
+
+def _require_seconds(label: str, value: object) -> None:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 0 < value < math.inf:  # type: ignore[operator]
+        raise ConfigurationError(f"{label} must be a number of seconds over 0, not {value!r}")
