@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 from shared_core import (
     Candidate,
     Cooldown,
+    Draft,
     MissingExtraError,
     Policy,
     Single,
+    StreamInterruptedError,
+    Verdict,
     call_scope,
     cleared,
     deadline_s,
@@ -29,19 +32,23 @@ except ImportError as error:
 if TYPE_CHECKING:
     from langchain_router.chat_models import ChatRouter
     from langchain_router.middleware import ChatRouterMiddleware
-    from shared_core import Budget, Budgets, LearnedPredictor, Ledger, measured
+    from shared_core import Budget, Budgets, Cascade, LearnedPredictor, Ledger, measured
 
 __all__ = [
     "Budget",
     "Budgets",
     "Candidate",
+    "Cascade",
     "ChatRouter",
     "ChatRouterMiddleware",
     "Cooldown",
+    "Draft",
     "LearnedPredictor",
     "Ledger",
     "Policy",
     "Single",
+    "StreamInterruptedError",
+    "Verdict",
     "call_scope",
     "cleared",
     "deadline_s",
@@ -55,7 +62,9 @@ __all__ = [
 _LAZY = {
     "ChatRouter": "langchain_router.chat_models",
     "ChatRouterMiddleware": "langchain_router.middleware",
-    **dict.fromkeys(("Budget", "Budgets", "LearnedPredictor", "Ledger", "measured"), "shared_core"),
+    **dict.fromkeys(
+        ("Budget", "Budgets", "Cascade", "LearnedPredictor", "Ledger", "measured"), "shared_core"
+    ),
 }
 
 

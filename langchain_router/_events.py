@@ -14,7 +14,7 @@ from langchain_core.language_models._compat_bridge import message_to_events
 from langchain_core.language_models.chat_model_stream import AsyncChatModelStream, ChatModelStream
 from langchain_core.messages import AIMessage
 
-from langchain_router._messages import STAMP
+from langchain_router._messages import STAMP, as_message
 from langchain_router._transport import ChatTransport, reply_of
 from shared_core.types import Answer, Ask, Reply
 
@@ -30,7 +30,7 @@ class EventTransport(ChatTransport):
         """Yield the asked candidate's events, then its message."""
         model, asked, kwargs = self.parts(ask)
         options: Any = {"version": "v3", **kwargs}
-        with self.watched() as config:
+        with self.watched(ask) as config:
             events = cast("ChatModelStream", model.stream_events(asked, config, **options))
             yield from events
             yield events.output
@@ -39,7 +39,7 @@ class EventTransport(ChatTransport):
         """Do the same without blocking; a stream that is left early is closed."""
         model, asked, kwargs = self.parts(ask)
         options: Any = {"version": "v3", **kwargs}
-        with self.watched() as config:
+        with self.watched(ask) as config:
             made = await cast("Any", model.astream_events(asked, config, **options))
             async with cast("AsyncChatModelStream", made) as events:
                 async for event in events:
@@ -48,7 +48,7 @@ class EventTransport(ChatTransport):
 
     def join(self, ask: Ask, chunks: list[Any]) -> Reply:
         """Make one reply out of a stream, or out of what there is of one that has broken off."""
-        if isinstance(chunks[-1], AIMessage):
+        if chunks and isinstance(chunks[-1], AIMessage):
             return reply_of(ask, chunks[-1])
         deltas = (chunk.get("delta") or {} for chunk in chunks)
         texts = (delta.get("text") or delta.get("reasoning") or "" for delta in deltas)
@@ -56,7 +56,8 @@ class EventTransport(ChatTransport):
 
     def split(self, reply: Reply) -> Iterable[Any]:
         """Return a reply that was held back as the events that it would have been."""
-        return (*message_to_events(reply.native), reply.native)
+        message = as_message(reply.native)
+        return (*message_to_events(message), message)
 
     def is_visible(self, chunk: Any) -> bool:
         """Every event after the first shows something."""

@@ -14,6 +14,8 @@ from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
     BaseMessage,
+    HumanMessage,
+    SystemMessage,
     message_chunk_to_message,
 )
 from langchain_core.prompt_values import ChatPromptValue
@@ -33,6 +35,7 @@ __all__ = [
     "STAMP",
     "as_chunk",
     "as_message",
+    "as_messages",
     "as_prompt_value",
     "author_of",
     "read_prompt",
@@ -182,6 +185,12 @@ def as_prompt_value(input: Any) -> ChatPromptValue | None:
 def as_message(message: AIMessage) -> AIMessage:
     """Return a merged stream as the whole answer that it is."""
     return cast("AIMessage", message_chunk_to_message(message))
+
+
+def as_messages(turns: Sequence[Turn]) -> list[BaseMessage]:
+    """Return plain turns as messages; what a tool said is told as the user's."""
+    kinds = {"system": SystemMessage, "assistant": AIMessage}
+    return [kinds.get(turn.role, HumanMessage)(turn.text) for turn in turns]
 
 
 def as_chunk(message: AIMessage) -> AIMessageChunk:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel
@@ -13,7 +13,7 @@ from shared_core.errors import ConfigurationError, MissingExtraError
 from shared_core.tokens import LIMITS, longest_of, without_limits
 from shared_core.types import Candidate, Listing
 
-__all__ = ["common_profile", "limited", "look_at"]
+__all__ = ["common_profile", "limited", "look_at", "tuned"]
 
 _ADDRESSES = ("openai_api_base", "anthropic_api_url", "azure_endpoint", "base_url", "api_base")
 """Where chat models keep the address that they call, if it was set."""
@@ -101,6 +101,19 @@ def limited(
     if limit != "num_predict":
         return model, {**rest, limit: tokens}
     return _copied(model, limit, tokens), rest  # Ollama's takes no such argument
+
+
+def tuned(candidate: Candidate, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a call for those neutral parameters that the candidate knows."""
+    inner: Any = candidate.model
+    while isinstance(inner, RunnableBinding):
+        inner = inner.bound
+    found: dict[str, Any] = {}
+    for name in ("temperature", "logprobs"):
+        refused = candidate.capabilities.get(name) is False
+        if name in params and name in type(inner).model_fields and not refused:
+            found[name] = params[name]
+    return found
 
 
 def _copied(model: Any, setting: str, value: int) -> Runnable[Any, Any]:

@@ -154,8 +154,10 @@ class StructuredTransport(ChatTransport):
 
     def send(self, ask: Ask) -> Reply:
         """Call the asked candidate, then its parser."""
+        if ask.turns:
+            return super().send(ask)
         llm, parser, asked, kwargs = self._all_parts(ask)
-        with self.watched() as config:
+        with self.watched(ask) as config:
             raw = llm.invoke(asked, config, **kwargs)
         if parser is None:
             return _opaque(ask, raw)
@@ -167,8 +169,10 @@ class StructuredTransport(ChatTransport):
 
     async def asend(self, ask: Ask) -> Reply:
         """Do the same without blocking."""
+        if ask.turns:
+            return await super().asend(ask)
         llm, parser, asked, kwargs = self._all_parts(ask)
-        with self.watched() as config:
+        with self.watched(ask) as config:
             raw = await llm.ainvoke(asked, config, **kwargs)
         if parser is None:
             return _opaque(ask, raw)
@@ -185,7 +189,7 @@ class StructuredTransport(ChatTransport):
         if parser is None:
             yield self._whole(self.send(ask))
             return
-        with self.watched() as config:
+        with self.watched(ask) as config:
             raw = llm.stream(asked, config, **kwargs)
             with closing(cast("Any", raw)):
                 yield from parser.transform(map(self._keep, raw), self.config)
@@ -197,7 +201,7 @@ class StructuredTransport(ChatTransport):
         if parser is None:
             yield self._whole(await self.asend(ask))
             return
-        with self.watched() as config:
+        with self.watched(ask) as config:
             raw = own_astream(llm, asked, config, kwargs)
             kept = (self._keep(chunk) async for chunk in raw)
             values = cast("Any", parser.atransform(kept, self.config))

@@ -14,7 +14,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import AbstractContextManager, aclosing, closing
+from contextlib import AbstractContextManager, aclosing, closing, nullcontext
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add, is_
@@ -28,8 +28,8 @@ from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
 from langchain_core.runnables.config import merge_configs
 
 from langchain_router._history import history_for
-from langchain_router._messages import as_chunk
-from langchain_router._models import limited
+from langchain_router._messages import as_chunk, as_messages
+from langchain_router._models import limited, tuned
 from langchain_router._tools import BoundTools
 from langchain_router._witness import watched
 from shared_core.execution import failures
@@ -42,6 +42,9 @@ _CACHE_WRITES: Final = (
     *("cache_creation", "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"),
 )
 """Under which LangChain's packages report tokens written to a prompt cache, one or several."""
+
+_NOSTREAM: Final = "nostream"  # as LangGraph calls it
+_HELD: Final = {"answer": "router:draft", "check": "router:check"}
 
 
 @dataclass
@@ -108,7 +111,7 @@ class ChatTransport:
         if self.streaming:
             return reply_of(ask, _merged(list(self.stream(ask))))
         model, asked, kwargs = self.parts(ask)
-        with self.watched() as config:
+        with self.watched(ask) as config:
             return reply_of(ask, model.invoke(asked, config, **kwargs))
 
     async def asend(self, ask: Ask) -> Reply:
@@ -116,13 +119,13 @@ class ChatTransport:
         if self.streaming:
             return reply_of(ask, _merged([chunk async for chunk in self.astream(ask)]))
         model, asked, kwargs = self.parts(ask)
-        with self.watched() as config:
+        with self.watched(ask) as config:
             return reply_of(ask, await model.ainvoke(asked, config, **kwargs))
 
     def stream(self, ask: Ask) -> Generator[Any, None, None]:
         """Yield the asked candidate's chunks; one that cannot stream gives a single chunk."""
         model, asked, kwargs = self.parts(ask)
-        with self.watched() as config:
+        with self.watched(ask) as config:
             chunks = cast("Any", model.stream(asked, config, **kwargs))
             with closing(chunks):
                 for chunk in chunks:
@@ -131,14 +134,16 @@ class ChatTransport:
     async def astream(self, ask: Ask) -> AsyncGenerator[Any, None]:
         """Do the same without blocking."""
         model, asked, kwargs = self.parts(ask)
-        with self.watched() as config:
+        with self.watched(ask) as config:
             chunks = own_astream(model, asked, config, kwargs)
             async with aclosing(chunks):
                 async for chunk in chunks:
                     yield as_chunk(chunk)
 
     def join(self, ask: Ask, chunks: list[Any]) -> Reply:
-        """Make one reply out of a stream; its chunks, which the caller has, are not merged."""
+        """Make one reply out of a stream; chunks that the caller has are not merged."""
+        if not ask.visible:
+            return reply_of(ask, _merged(chunks))
         text = "".join([str(chunk.text) for chunk in chunks])
         used = [usage_of(chunk) for chunk in chunks if chunk.usage_metadata]
         known = [usage for usage in used if usage is not None]
@@ -167,19 +172,31 @@ class ChatTransport:
     def parts(self, ask: Ask) -> tuple[Runnable[Any, Any], PromptValue, dict[str, Any]]:
         """Return the asked candidate's model with its tools bound, what it reads, and arguments."""
         model, asked, kwargs = self.unbound(ask)
-        return self.request.bound(model), asked, kwargs
+        return model if ask.turns else self.request.bound(model), asked, kwargs
 
     def unbound(self, ask: Ask) -> tuple[Runnable[Any, Any], PromptValue, dict[str, Any]]:
         """Return the same with the model as the user gave it."""
-        candidate, kwargs = self.candidate(ask.candidate), self.request.kwargs()
+        candidate = self.candidate(ask.candidate)
         model: Runnable[Any, Any] = candidate.model
+        kwargs = {} if ask.turns else self.request.kwargs()
+        kwargs.update(tuned(candidate, ask.params))
         if (longest := ask.params.get("max_tokens")) is not None:
             model, kwargs = limited(model, kwargs, longest)
+        if ask.turns:
+            said = ChatPromptValue.model_construct(messages=as_messages(ask.turns))
+            return model, said, kwargs
         return model, self.request.input_for(candidate), kwargs
 
-    def watched(self) -> AbstractContextManager[RunnableConfig]:
-        """Give the config of one attempt; see `watched`."""
-        return watched(self.config, self.spoken)
+    def watched(self, ask: Ask) -> AbstractContextManager[RunnableConfig]:
+        """Give the config of one attempt; see `watched`.
+
+        What is held back is tagged, so that LangGraph's `messages` mode does not show it; nobody
+        has to be told then that something was shown.
+        """
+        if ask.visible:
+            return watched(self.config, self.spoken)
+        tags = [*(self.config.get("tags") or ()), _NOSTREAM, _HELD[ask.purpose]]
+        return nullcontext(merge_configs(self.config, {"tags": tags}))
 
 
 def own_astream(
@@ -206,8 +223,29 @@ def _merged(chunks: list[AIMessageChunk]) -> AIMessageChunk:
 
 
 def reply_of(ask: Ask, message: AIMessage) -> Reply:
-    """Return what the core needs to know of an answer."""
-    return Reply(ask.candidate, native=message, text=str(message.text), usage=usage_of(message))
+    """Return what the core needs to know of an answer; all of it where it is held back."""
+    text, usage = str(message.text), usage_of(message)
+    if ask.visible:
+        return Reply(ask.candidate, native=message, text=text, usage=usage)
+    metadata = message.response_metadata
+    reason = metadata.get("finish_reason") or metadata.get("stop_reason")
+    return Reply(
+        ask.candidate,
+        native=message,
+        text=text,
+        usage=usage,
+        tool_calls=tuple((call["name"], call["args"]) for call in message.tool_calls),
+        finish_reason=reason if isinstance(reason, str) else None,
+        logprobs=_logprobs(metadata.get("logprobs")),
+    )
+
+
+def _logprobs(report: Any) -> tuple[float, ...] | None:
+    """Return the log probability of each token, where the answer reports them as OpenAI's do."""
+    tokens = report.get("content") if isinstance(report, Mapping) else None
+    found = [t.get("logprob") if isinstance(t, Mapping) else None for t in tokens or ()]
+    numbers = [float(one) for one in found if isinstance(one, (int, float))]
+    return tuple(numbers) if numbers and len(numbers) == len(found) else None
 
 
 def usage_of(message: AIMessage) -> Usage | None:

@@ -147,8 +147,7 @@ class ChatRouter(Steered, BaseChatModel):
             NoCandidateError: No candidate may answer.
         """
         request = self._request(input, own_config(self, config), None, kwargs)
-        decide = self._router.explain if detail else self._router.decide
-        return decide(request.prompt, request.force)
+        return self._router.explain(request.prompt, request.force, detail=detail)
 
     # --- calling ---
 

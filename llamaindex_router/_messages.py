@@ -29,8 +29,11 @@ from shared_core.types import Modality, Prompt, Scope, Turn, Usage, usage_of_cou
 __all__ = [
     "INNER",
     "STAMP",
+    "as_messages",
     "author_of",
+    "logprobs_of",
     "read_prompt",
+    "reason_of",
     "role_of",
     "stamp",
     "text_of",
@@ -174,6 +177,33 @@ def text_of(response: object) -> str:
     return response.text if isinstance(response, CompletionResponse) else ""
 
 
+def as_messages(turns: Sequence[Turn]) -> list[ChatMessage]:
+    """Return plain turns as messages; what a tool said is told as the user's."""
+    roles = {"system": MessageRole.SYSTEM, "assistant": MessageRole.ASSISTANT}
+    return [ChatMessage(turn.text, role=roles.get(turn.role, MessageRole.USER)) for turn in turns]
+
+
+def reason_of(response: object) -> str | None:
+    """Return why a response ended, where integrations say so: OpenAI's and Anthropic's places."""
+    raw = getattr(response, "raw", None)
+    reason = _get(_first_choice(response), "finish_reason") or _get(raw, "stop_reason")
+    return reason if isinstance(reason, str) else None
+
+
+def logprobs_of(response: object) -> tuple[float, ...] | None:
+    """Return the log probability of each token, where the raw response has them as OpenAI's."""
+    tokens = _get(_get(_first_choice(response), "logprobs"), "content")
+    listed = list(tokens) if isinstance(tokens, Sequence) else []
+    found = [_get(token, "logprob") for token in listed]
+    numbers = [float(one) for one in found if isinstance(one, (int, float))]
+    return tuple(numbers) if numbers and len(numbers) == len(found) else None
+
+
+def _first_choice(response: object) -> Any:
+    choices = _get(getattr(response, "raw", None), "choices")
+    return choices[0] if isinstance(choices, Sequence) and choices else None
+
+
 def usage_of(response: object) -> Usage | None:
     """Return the tokens that a response reports, in the places where integrations put them."""
     if not isinstance(response, (ChatResponse, CompletionResponse)):
@@ -208,4 +238,5 @@ def _usage(report: Any) -> Usage | None:
 
 
 def _get(report: Any, name: str) -> Any:
+    """Return what a report has under a name, be it a mapping or an object."""
     return report.get(name) if isinstance(report, Mapping) else getattr(report, name, None)

@@ -14,7 +14,7 @@ from shared_core.errors import ConfigurationError
 from shared_core.tokens import LIMITS, without_limits
 from shared_core.types import Candidate, Listing
 
-__all__ = ["common_metadata", "limited", "look_at"]
+__all__ = ["common_metadata", "limited", "look_at", "tuned"]
 
 _ADDRESSES = ("api_base", "azure_endpoint", "base_url")
 """Where integrations keep the address that they call."""
@@ -78,6 +78,16 @@ def limited(model: LLM, kwargs: Mapping[str, Any], tokens: int) -> tuple[LLM, Ma
     if "n" in always:
         model = model.model_copy(update={"additional_kwargs": {**always, "n": 1}})
     return model, {**rest, limit: tokens}
+
+
+def tuned(candidate: Candidate, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a call for those neutral parameters that the candidate knows."""
+    known = type(candidate.model).model_fields
+    return {
+        name: params[name]
+        for name in ("temperature", "logprobs")
+        if name in params and name in known and candidate.capabilities.get(name) is not False
+    }
 
 
 def common_metadata(candidates: Sequence[Candidate], context_window: int | None) -> LLMMetadata:

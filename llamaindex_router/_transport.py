@@ -8,17 +8,25 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager, aclosing, closing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from llama_index.core.base.llms.types import (
     ChatResponse,
     CompletionResponse,
 )
+from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import LLM
 
-from llamaindex_router._messages import stamp, text_of, usage_of
-from llamaindex_router._models import limited
+from llamaindex_router._messages import (
+    as_messages,
+    logprobs_of,
+    reason_of,
+    stamp,
+    text_of,
+    usage_of,
+)
+from llamaindex_router._models import limited, tuned
 from llamaindex_router._usage import Watch
 from llamaindex_router.events import announce_entry
 from shared_core.execution import failures
@@ -67,21 +75,27 @@ class LLMTransport:
 
     def send(self, ask: Ask) -> Reply:
         """Call the asked candidate."""
-        watch = self._watch()
-        with _on(watch):
-            native = self._call("", ask)
-        return _reply(ask, native, watch)
+        watch = self._watch(ask)
+        try:
+            with _on(watch):
+                native = self._call("", ask)
+        except ValueError as error:
+            return self._unparsed(ask, error, watch)
+        return self._reply(ask, native, watch)
 
     async def asend(self, ask: Ask) -> Reply:
         """Call the asked candidate without blocking."""
-        watch = self._watch()
-        with _on(watch):
-            native = await self._call("a", ask)
-        return _reply(ask, native, watch)
+        watch = self._watch(ask)
+        try:
+            with _on(watch):
+                native = await self._call("a", ask)
+        except ValueError as error:
+            return self._unparsed(ask, error, watch)
+        return self._reply(ask, native, watch)
 
     def stream(self, ask: Ask) -> Generator[Any, None, None]:
         """Yield the asked candidate's responses as they grow."""
-        self._watched = watch = self._watch()
+        self._watched = watch = self._watch(ask)
         with _on(watch):
             stream = self._call("stream_", ask)
         with closing(stream) as chunks:
@@ -94,7 +108,7 @@ class LLMTransport:
 
     async def astream(self, ask: Ask) -> AsyncGenerator[Any, None]:
         """Do the same without blocking."""
-        self._watched = watch = self._watch()
+        self._watched = watch = self._watch(ask)
         with _on(watch):
             stream = await self._call("astream_", ask)
         async with aclosing(stream) as chunks:
@@ -107,7 +121,7 @@ class LLMTransport:
 
     def join(self, ask: Ask, chunks: list[Any]) -> Reply:
         """Make one reply out of a stream, of which each response holds all that came before."""
-        return _reply(ask, chunks[-1] if chunks else None, self._watched)
+        return self._reply(ask, chunks[-1] if chunks else None, self._watched)
 
     def recorded(self, entry: Entry) -> None:
         """Tell who listens to LlamaIndex's events."""
@@ -139,23 +153,50 @@ class LLMTransport:
 
     def _call(self, prefix: str, ask: Ask) -> Any:
         candidate = self.candidate(ask.candidate)
-        args, kwargs = self.request.arguments(candidate)
-        model = candidate.model
-        if (longest := ask.params.get("max_tokens")) is not None:
-            model, kwargs = self._limited(model, kwargs, longest)
-        return getattr(model, prefix + self.request.method)(*args, **kwargs)
+        model, method = candidate.model, self._method(ask)
+        args: tuple[Any, ...]
+        kwargs: Mapping[str, Any]
+        if ask.turns:
+            args, kwargs = (as_messages(ask.turns),), {}
+        else:
+            args, kwargs = self.request.arguments(candidate)
+        if ask.params:
+            model, kwargs = _with_params(model, method, kwargs, ask.params, candidate)
+        return getattr(model, prefix + method)(*args, **kwargs)
 
-    def _limited(
-        self, model: LLM, kwargs: Mapping[str, Any], longest: int
-    ) -> tuple[LLM, Mapping[str, Any]]:
-        if self.request.method != "structured_predict":
-            return limited(model, kwargs, longest)
-        model, inner = limited(model, kwargs.get("llm_kwargs") or {}, longest)
-        return model, {**kwargs, "llm_kwargs": dict(inner)}
+    def _method(self, ask: Ask) -> Method:
+        return "chat" if ask.turns else self.request.method
 
-    def _watch(self) -> Watch | None:
+    def _watch(self, ask: Ask) -> Watch | None:
         """Structured output alone does not carry its usage."""
-        return Watch() if self.request.method == "structured_predict" else None
+        return Watch() if self._method(ask) == "structured_predict" else None
+
+    def _unparsed(self, ask: Ask, error: ValueError, watch: Watch | None) -> Reply:
+        """Return a held answer that cannot be parsed; any other error goes on its way."""
+        if ask.visible or watch is None or self.kind_of(error) is not None:
+            raise error
+        return Reply(ask.candidate, parse_error=error, usage=watch.usage)
+
+    def _reply(self, ask: Ask, native: Any, watch: Watch | None) -> Reply:
+        """Return what the core needs to know of an answer; all of it where it is held back."""
+        parsed = None if isinstance(native, (ChatResponse, CompletionResponse)) else native
+        usage = usage_of(native) if watch is None else watch.usage
+        reply = Reply(ask.candidate, native, text_of(native), parsed, usage=usage)
+        if ask.visible:
+            return reply
+        return replace(
+            reply,
+            tool_calls=self._tool_calls(ask, native),
+            finish_reason=reason_of(native),
+            logprobs=logprobs_of(native),
+        )
+
+    def _tool_calls(self, ask: Ask, native: Any) -> tuple[tuple[str, Mapping[str, Any]], ...]:
+        model = self.candidate(ask.candidate).model
+        if self._method(ask) != "chat_with_tools" or not isinstance(model, FunctionCallingLLM):
+            return ()
+        calls = model.get_tool_calls_from_response(native, error_on_no_tool_call=False)
+        return tuple((call.tool_name, call.tool_kwargs) for call in calls)
 
     def _stamped(self, chunk: Any, ask: Ask) -> Any:
         decision = self.decision
@@ -175,7 +216,18 @@ def _on(watch: Watch | None) -> AbstractContextManager[None]:
     return nullcontext() if watch is None else watch.on()
 
 
-def _reply(ask: Ask, native: Any, watch: Watch | None) -> Reply:
-    parsed = None if isinstance(native, (ChatResponse, CompletionResponse)) else native
-    usage = usage_of(native) if watch is None else watch.usage
-    return Reply(ask.candidate, native=native, text=text_of(native), parsed=parsed, usage=usage)
+def _with_params(
+    model: LLM,
+    method: Method,
+    kwargs: Mapping[str, Any],
+    params: Mapping[str, Any],
+    candidate: Candidate,
+) -> tuple[LLM, Mapping[str, Any]]:
+    """Return an LLM and its arguments with the neutral parameters of an ask in them."""
+    inside = method == "structured_predict"
+    inner = {**((kwargs.get("llm_kwargs") or {}) if inside else kwargs), **tuned(candidate, params)}
+    longest, limits = params.get("max_tokens"), dict(inner)
+    if longest is not None:
+        model, found = limited(model, inner, longest)
+        limits = dict(found)
+    return model, {**kwargs, "llm_kwargs": limits} if inside else limits

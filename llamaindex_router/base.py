@@ -150,8 +150,7 @@ class RouterLLM(Steered, FunctionCallingLLM):
         history = [messages] if isinstance(messages, ChatMessage) else list(messages)
         tools = kwargs.pop("tools", ())
         request = self._tools_request(tools, None, history, kwargs)
-        decide = self._router.explain if detail else self._router.decide
-        return decide(request.prompt, request.force)
+        return self._router.explain(request.prompt, request.force, detail=detail)
 
     # --- chat and completion ---
 

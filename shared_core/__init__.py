@@ -23,6 +23,7 @@ from shared_core.errors import (
     NotCalibratedError,
     RouterError,
     StorageError,
+    StreamInterruptedError,
     TableError,
     UnknownCandidateError,
     UnknownDecisionError,
@@ -31,7 +32,7 @@ from shared_core.execution.health import Cooldown
 from shared_core.prediction.fallback import FallbackPredictor
 from shared_core.scope import call_scope
 from shared_core.strategies.single import Single
-from shared_core.types import Candidate, Decision, Estimate, Prompt, Refusal, Scope
+from shared_core.types import Candidate, Decision, Draft, Estimate, Prompt, Refusal, Scope, Verdict
 
 if TYPE_CHECKING:
     from shared_core.accounting.budgets.budget import Budget, Budgets
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from shared_core.accounting.ledger.ledger import Ledger
     from shared_core.prediction.learned import LearnedPredictor
     from shared_core.router import Router
+    from shared_core.strategies.cascade import Cascade
 
 __all__ = [
     "AllCandidatesFailedError",
@@ -48,10 +50,12 @@ __all__ = [
     "Budgets",
     "Candidate",
     "CandidateRestingError",
+    "Cascade",
     "ConfigurationError",
     "Cooldown",
     "DeadlineExceededError",
     "Decision",
+    "Draft",
     "Estimate",
     "FallbackPredictor",
     "LearnedPredictor",
@@ -67,9 +71,11 @@ __all__ = [
     "Scope",
     "Single",
     "StorageError",
+    "StreamInterruptedError",
     "TableError",
     "UnknownCandidateError",
     "UnknownDecisionError",
+    "Verdict",
     "call_scope",
     "cleared",
     "deadline_s",
@@ -83,6 +89,7 @@ __all__ = [
 _LAZY = {
     "Budget": "shared_core.accounting.budgets.budget",
     "Budgets": "shared_core.accounting.budgets.budget",
+    "Cascade": "shared_core.strategies.cascade",
     "LearnedPredictor": "shared_core.prediction.learned",
     "Ledger": "shared_core.accounting.ledger.ledger",
     "Router": "shared_core.router",

@@ -256,8 +256,8 @@ def _explain(given: argparse.Namespace) -> None:
     else:
         raise ConfigurationError("give --artefact, or each --candidate, weakest first")
     router = Router(candidates, policy, learned or FallbackPredictor())
-    decide = router.explain if given.detail else router.decide
-    print(decide(Prompt((Turn("user", text),), tokens=estimate_tokens(text))))
+    prompt = Prompt((Turn("user", text),), tokens=estimate_tokens(text))
+    print(router.explain(prompt, detail=given.detail))
 
 
 def _report(given: argparse.Namespace) -> None:

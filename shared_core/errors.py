@@ -11,6 +11,8 @@ RouterError
 ├── NoCandidateError          no candidate may answer this prompt; carries every refusal
 │   └── BudgetExceededError   … because a budget has no room; says what is left and when it resets
 ├── AllCandidatesFailedError  every candidate that was tried failed; carries every error
+├── StreamInterruptedError    a stream broke off after the caller had seen a part; carries that part
+├── DraftDroppedError         a draft was broken off: it had been seen to be no good (never raised)
 ├── CandidateRestingError     its server asked to be left alone for longer than the call may wait
 ├── StorageError              where budgets or the ledger are kept cannot be read or written
 ├── DeadlineExceededError     the call was not complete in time (also a TimeoutError)
@@ -37,11 +39,13 @@ __all__ = [
     "CandidateRestingError",
     "ConfigurationError",
     "DeadlineExceededError",
+    "DraftDroppedError",
     "MissingExtraError",
     "NoCandidateError",
     "NotCalibratedError",
     "RouterError",
     "StorageError",
+    "StreamInterruptedError",
     "UnknownCandidateError",
     "UnknownDecisionError",
     "said",
@@ -55,7 +59,13 @@ def said(amount: float, unit: str = "", digits: int = 6) -> str:
 
 
 class RouterError(Exception):
-    """Base class of every error of this package."""
+    """Base class of every error of this package.
+
+    Attributes:
+        partial: The text that a stream had shown before, None where it had shown nothing.
+    """
+
+    partial: str | None = None
 
 
 class ConfigurationError(RouterError):
@@ -161,6 +171,26 @@ class AllCandidatesFailedError(RouterError):
         causes = "; ".join(f"{name}: {type(e).__name__}: {e}" for name, e in errors)
         super().__init__(f"all {len(errors)} attempts failed: {causes}")
         self.errors = tuple(errors)
+
+
+class StreamInterruptedError(RouterError):
+    """A stream broke off after the caller had seen a part of it: no other candidate may go on.
+
+    Attributes:
+        candidate: Who was answering.
+        partial: The text that had been shown.
+        __cause__: What broke it off.
+    """
+
+    def __init__(self, candidate: str, error: BaseException, partial: str) -> None:
+        """Say who was answering and what broke it off; the message does not repeat the text."""
+        cause = f"{type(error).__name__}: {error}"
+        super().__init__(f"{candidate!r} broke off after {len(partial)} characters: {cause}")
+        self.candidate, self.partial = candidate, partial
+
+
+class DraftDroppedError(RouterError):
+    """A draft is broken off, for it has been seen to be no good; it never reaches the caller."""
 
 
 class CandidateRestingError(RouterError):

@@ -37,7 +37,7 @@ from shared_core.execution import drivers
 from shared_core.execution.deadline import Deadline
 from shared_core.execution.guard import Guard
 from shared_core.execution.health import Cooldown, Health
-from shared_core.execution.run import Run, Transport
+from shared_core.execution.run import Caller, Run, Transport
 from shared_core.prediction.base import Predictor
 from shared_core.prediction.fallback import FallbackPredictor
 from shared_core.strategies.base import Strategy
@@ -170,6 +170,7 @@ class Router:
             estimates=estimates,
             refusals=refusals,
             fallbacks=tuple(names[1 : None if self.max_retries is None else 1 + self.max_retries]),
+            allowed=tuple(candidate.name for candidate, _ in awake or allowed),
             resting=resting,
             predictor=self.predictor.name,
             delta=delta,
@@ -183,13 +184,26 @@ class Router:
             decision = self._in_shadow(decision, self.shadow)
         return decision
 
-    def explain(self, prompt: Prompt, force: str | None = None) -> Decision:
-        """Decide, and say what moved the estimates and what would have changed the choice.
+    def explain(
+        self, prompt: Prompt, force: str | None = None, *, detail: bool = False
+    ) -> Decision:
+        """Decide, and say what the strategy makes of it.
+
+        Args:
+            prompt: What is asked.
+            force: The name of a candidate that must answer.
+            detail: Also say what moved the estimates and what would have changed the choice.
 
         Raises:
             Exception: As `decide`.
         """
         decision = self.decide(prompt, force)
+        plan = getattr(self.strategy, "plan", None)
+        if plan is not None:
+            decision = replace(decision, plan=plan(prompt, decision))
+        return self._detailed(prompt, decision, force) if detail else decision
+
+    def _detailed(self, prompt: Prompt, decision: Decision, force: str | None) -> Decision:
         everyone = list(zip(self.candidates, decision.estimates, strict=True))
         asked = prompt.scope.pin if force is None else force
         # Constraints may count: whoever was looked at for the decision is not looked at again.
@@ -327,7 +341,14 @@ class Router:
         """Have the named candidate answer, and nobody else."""
         reason = f"{name} answers in shadow mode; {decision.candidate} would: {decision.reason}"
         wanted = decision.candidate
-        return replace(decision, candidate=name, reason=reason, fallbacks=(), wanted=wanted)
+        return replace(
+            decision,
+            candidate=name,
+            reason=reason,
+            fallbacks=(),
+            allowed=(name,),
+            wanted=wanted,
+        )
 
     def _constraints(self, prompt: Prompt) -> Sequence[Constraint]:
         return (*self.policy.subject_to, *prompt.scope.subject_to)
@@ -360,7 +381,7 @@ class Router:
         rate = self.policy.usd_per_kwh
         return self.books.account(prompt, decision, rate, transport.recorded)
 
-    def _guarded(self, prompt: Prompt, transport: Transport, account: Account) -> Transport:
+    def _guarded(self, prompt: Prompt, transport: Transport, account: Account) -> Caller:
         deadline = Deadline(time_limit(self._constraints(prompt)))
         return Guard(transport, account, self.health, deadline)
 

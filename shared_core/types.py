@@ -499,8 +499,8 @@ class Ask:
             until the strategy returns it.
         params: Neutral parameters of the call, which each skin maps: "max_tokens", "temperature",
             "logprobs" (True: tell the log probability of each token).
-        turns: Said after the caller's messages; with `replace`, instead of them.
-        replace: The caller's messages, tools and schema are left out: a helper needs text alone.
+        turns: Said instead of the caller's messages, tools and schema, where there are any: a
+            helper needs text alone.
         watch: Looks at a held answer while it grows, and may have it dropped.
         purpose: What it is asked for.
     """
@@ -509,7 +509,6 @@ class Ask:
     visible: bool = True
     params: Mapping[str, Any] = field(default_factory=dict)
     turns: tuple[Turn, ...] = ()
-    replace: bool = False
     watch: Watch | None = None
     purpose: Purpose = "answer"
 
@@ -715,11 +714,11 @@ class Check:
     limit_s: float = 10.0
 
 
-Wish = Ask | Check
+Wish = Ask | Check | Verdict
 Steps = Generator[tuple[Wish, ...], tuple[Any, ...], Reply]
-"""A strategy at work: yields what it wants (asks and checks of one tuple may run side by side),
-receives a `Reply` to each ask and a `Verdict` for each check, returns the reply that answers. Does
-no I/O."""
+"""A strategy at work: yields what it wants (those of one tuple may run side by side), receives a
+`Reply` to each ask and a `Verdict` for each check, returns the reply that answers. A verdict that
+it yields is written down, and comes back as it is. Does no I/O."""
 
 Verification = Generator[tuple[Wish, ...], tuple[Any, ...], Verdict]
 """A verifier at work: the same, but for the end, which is its verdict."""

@@ -37,6 +37,7 @@ from shared_core.types import (
     Prompt,
     Reply,
     Usage,
+    Verdict,
 )
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ class Account:
         self._usd_per_kwh, self._clock = usd_per_kwh, clock
         self._started_at, self._started = books.clock(), clock()
         self._attempts: list[Attempt] = []
+        self._verdicts: list[Verdict] = []
         self._waited = 0.0
         budgets = books.budgets
         self._accounts = budgets.accounts(prompt.scope) if budgets else ()
@@ -211,6 +213,10 @@ class Account:
     def waited(self, seconds: float) -> None:
         """Take note of a wait that a server asked for."""
         self._waited += seconds
+
+    def judged(self, verdict: Verdict) -> None:
+        """Write down what a verifier made of a draft."""
+        self._verdicts.append(verdict)
 
     # --- inside ---
 

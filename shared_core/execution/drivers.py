@@ -1,6 +1,6 @@
 """The four drivers: sync and async, whole and streamed. Each runs every strategy in both skins.
 
-In: a `Run` and a `Transport`. The run's asks are carried out until it has a result; the streaming
+In: a `Run` and a `Caller`. What the run wishes is carried out until it has a result; the streaming
 two yield the framework's own chunks on the way.
 """
 
@@ -8,60 +8,61 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Generator
-from contextlib import aclosing, closing
+from contextlib import aclosing, closing, suppress
 from typing import Any
 
-from shared_core.execution.run import Run, Shown, Transport
-from shared_core.types import Ask, Reply
+from shared_core.errors import DraftDroppedError
+from shared_core.execution.run import Caller, Growing, Run, Shown
+from shared_core.types import Ask, Check, Reply, Verdict, Watch, Wish
 
 __all__ = ["aanswer", "answer", "astream", "stream"]
 
 
-def answer(run: Run, transport: Transport) -> None:
+def answer(run: Run, caller: Caller) -> None:
     """Carry out a run, one call after the other."""
     with closing(run):
-        while run.asks:
-            run.resume([_send(run, transport, ask) for ask in run.asks])
+        while run.wishes:
+            run.resume([_grant(run, caller, wish) for wish in run.wishes])
 
 
-async def aanswer(run: Run, transport: Transport) -> None:
-    """Carry out a run on the event loop; asks of one step go side by side."""
+async def aanswer(run: Run, caller: Caller) -> None:
+    """Carry out a run on the event loop; wishes of one step go side by side."""
     with closing(run):
-        while run.asks:
-            run.resume(await _asend_all(run, transport))
+        while run.wishes:
+            run.resume(await _agrant_all(run, caller))
 
 
-def stream(run: Run, transport: Transport) -> Generator[Any, None, None]:
+def stream(run: Run, caller: Caller) -> Generator[Any, None, None]:
     """Carry out a run and yield chunks of the answer as they come."""
     with closing(run):
-        while run.asks:
-            if _shows(run.asks):
-                yield from _show(run, transport, run.asks[0])
+        while run.wishes:
+            if (ask := run.visible) is not None:
+                yield from _show(run, caller, ask)
             else:
-                run.resume([_send(run, transport, ask) for ask in run.asks])
+                run.resume([_grant(run, caller, wish) for wish in run.wishes])
         if run.result is not None and not run.was_shown:
-            yield from transport.split(run.result)
+            yield from caller.split(run.result)
 
 
-async def astream(run: Run, transport: Transport) -> AsyncGenerator[Any, None]:
+async def astream(run: Run, caller: Caller) -> AsyncGenerator[Any, None]:
     """Carry out a run on the event loop and yield chunks of the answer as they come."""
     with closing(run):
-        while run.asks:
-            if _shows(run.asks):
-                async with aclosing(_ashow(run, transport, run.asks[0])) as chunks:
+        while run.wishes:
+            if (ask := run.visible) is not None:
+                async with aclosing(_ashow(run, caller, ask)) as chunks:
                     async for chunk in chunks:
                         yield chunk
             else:
-                run.resume(await _asend_all(run, transport))
+                run.resume(await _agrant_all(run, caller))
         if run.result is not None and not run.was_shown:
-            for chunk in transport.split(run.result):
+            for chunk in caller.split(run.result):
                 yield chunk
 
 
-def _show(run: Run, transport: Transport, ask: Ask) -> Generator[Any, None, None]:
-    shown = Shown(run, transport, ask)
+def _show(run: Run, caller: Caller, ask: Ask) -> Generator[Any, None, None]:
+    shown = Shown(run, caller, ask)
     try:
-        with closing(transport.stream(ask)) as chunks:
+        with closing(caller.stream(ask)) as chunks:
             for chunk in chunks:
                 yield from shown.take(chunk)
     except Exception as error:  # noqa: BLE001 - a failed call is data
@@ -71,10 +72,10 @@ def _show(run: Run, transport: Transport, ask: Ask) -> Generator[Any, None, None
         shown.finish()
 
 
-async def _ashow(run: Run, transport: Transport, ask: Ask) -> AsyncGenerator[Any, None]:
-    shown = Shown(run, transport, ask)
+async def _ashow(run: Run, caller: Caller, ask: Ask) -> AsyncGenerator[Any, None]:
+    shown = Shown(run, caller, ask)
     try:
-        async with aclosing(transport.astream(ask)) as chunks:
+        async with aclosing(caller.astream(ask)) as chunks:
             async for chunk in chunks:
                 for ready in shown.take(chunk):
                     yield ready
@@ -86,31 +87,69 @@ async def _ashow(run: Run, transport: Transport, ask: Ask) -> AsyncGenerator[Any
         shown.finish()
 
 
-def _shows(asks: tuple[Ask, ...]) -> bool:
-    return len(asks) == 1 and asks[0].visible
-
-
-def _send(run: Run, transport: Transport, ask: Ask) -> Reply:
+def _grant(run: Run, caller: Caller, wish: Wish) -> Reply | Verdict:
+    if isinstance(wish, Check):
+        return caller.check(wish)
+    if isinstance(wish, Verdict):
+        return _noted(caller, wish)
     started = run.clock()
     try:
-        reply = transport.send(ask)
+        reply = caller.send(wish) if wish.watch is None else _watch(caller, wish, wish.watch)
     except Exception as error:  # noqa: BLE001 - a failed call is data
-        reply = run.failed(transport, ask, error)
+        reply = run.failed(caller, wish, error)
     return run.timed(reply, started)
 
 
-async def _asend(run: Run, transport: Transport, ask: Ask) -> Reply:
+async def _agrant(run: Run, caller: Caller, wish: Wish) -> Reply | Verdict:
+    if isinstance(wish, Check):
+        return await caller.acheck(wish)
+    if isinstance(wish, Verdict):
+        return _noted(caller, wish)
     started = run.clock()
     try:
-        reply = await transport.asend(ask)
+        if wish.watch is None:
+            reply = await caller.asend(wish)
+        else:
+            reply = await _awatch(caller, wish, wish.watch)
     except Exception as error:  # noqa: BLE001 - a failed call is data
-        reply = run.failed(transport, ask, error)
+        reply = run.failed(caller, wish, error)
     return run.timed(reply, started)
 
 
-async def _asend_all(run: Run, transport: Transport) -> list[Reply]:
-    if len(run.asks) == 1:
-        return [await _asend(run, transport, run.asks[0])]
+def _watch(caller: Caller, ask: Ask, watch: Watch) -> Reply:
+    """Have an answer grow out of sight; break it off once it is seen to be no good."""
+    growing = Growing(caller, ask, watch)
+    with closing(caller.stream(ask)) as chunks:
+        for chunk in chunks:
+            if growing.take(chunk) and growing.drops():
+                with suppress(DraftDroppedError, StopIteration):
+                    chunks.throw(DraftDroppedError())
+                return growing.reply(dropped=True)
+    return growing.reply(dropped=False)
+
+
+async def _awatch(caller: Caller, ask: Ask, watch: Watch) -> Reply:
+    growing = Growing(caller, ask, watch)
+    async with aclosing(caller.astream(ask)) as chunks:
+        async for chunk in chunks:
+            if not growing.take(chunk):
+                continue
+            drops = growing.drops() if watch.inline else await asyncio.to_thread(growing.drops)
+            if drops:
+                with suppress(DraftDroppedError, StopAsyncIteration):
+                    await chunks.athrow(DraftDroppedError())
+                return growing.reply(dropped=True)
+    return growing.reply(dropped=False)
+
+
+def _noted(caller: Caller, verdict: Verdict) -> Verdict:
+    caller.judged(verdict)
+    return verdict
+
+
+async def _agrant_all(run: Run, caller: Caller) -> list[Reply | Verdict]:
+    if len(run.wishes) == 1:
+        return [await _agrant(run, caller, run.wishes[0])]
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_asend(run, transport, ask)) for ask in run.asks]
+        tasks = [group.create_task(_agrant(run, caller, wish)) for wish in run.wishes]
     return [task.result() for task in tasks]

@@ -56,6 +56,8 @@ def kind_of(error: BaseException) -> Kind | None:
     errors and by an answer that is no JSON, else by the names of its classes.
     """
     names = {cls.__name__ for cls in type(error).__mro__}
+    if "StreamInterruptedError" in names and error.__cause__ is not None:
+        return kind_of(error.__cause__)  # of a router that is itself a candidate
     status = getattr(error, "status_code", None)
     if "ContextOverflowError" in names or (status in (400, 413) and _TOO_LONG.search(str(error))):
         return "too long"

@@ -2,7 +2,7 @@
 
 In: a skin's transport. Out: the same transport, which waits where a server asked for it, has what
 an attempt can cost reserved before and charged after, is cut off at the deadline, and tells the
-router's `Health` how every attempt ended.
+router's `Health` how every attempt ended; and which has drafts looked at, in time too.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from shared_core.errors import (
     BudgetExceededError,
     CandidateRestingError,
     DeadlineExceededError,
+    DraftDroppedError,
 )
+from shared_core.execution.checks import acarried_out, carried_out
 from shared_core.execution.deadline import Deadline
 from shared_core.execution.failures import Kind, is_billed, retry_after
 from shared_core.execution.health import Health
 from shared_core.execution.run import Transport
-from shared_core.types import Ask, Entry, Outcome, Reply
+from shared_core.types import Ask, Check, Entry, Outcome, Reply, Verdict
 
 __all__ = ["Bookkeeper", "Guard"]
 
@@ -73,10 +75,14 @@ class Bookkeeper(Protocol):
         """Take note of a wait."""
         ...
 
+    def judged(self, verdict: Verdict) -> None:
+        """Take note of what a verifier made of a draft."""
+        ...
+
 
 @dataclass
 class Guard:
-    """A transport around a transport; see `shared_core.execution.run.Transport`.
+    """A transport around a transport; see `shared_core.execution.run.Caller`.
 
     Attributes:
         transport: The skin's own.
@@ -93,7 +99,7 @@ class Guard:
     deadline: Deadline
     sleep: Callable[[float], None] = time.sleep
     asleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    _streamed: Reply | None = field(default=None, init=False)
+    _streamed: dict[int, Reply] = field(default_factory=dict, init=False)  # by ask
 
     def send(self, ask: Ask) -> Reply:
         """Call the asked candidate once it may be called."""
@@ -135,13 +141,13 @@ class Guard:
                 for chunk in chunks:
                     seen.append(chunk)
                     yield chunk
-            self._streamed = self.transport.join(hold.ask, seen)
+            self._streamed[id(ask)] = streamed = self.transport.join(hold.ask, seen)
         except BaseException as error:
             self._ended(ask, error)
             self.account.fail(hold, error, **self._remains(hold.ask, seen, error))
             raise
         self.health.succeeded(ask.candidate)
-        self.account.close(hold, self._streamed)
+        self.account.close(hold, streamed)
 
     async def astream(self, ask: Ask) -> AsyncGenerator[Any, None]:
         """Do the same without blocking."""
@@ -154,17 +160,17 @@ class Guard:
                 async for chunk in chunks:
                     seen.append(chunk)
                     yield chunk
-            self._streamed = self.transport.join(hold.ask, seen)
+            self._streamed[id(ask)] = streamed = self.transport.join(hold.ask, seen)
         except BaseException as error:
             self._ended(ask, error)
             await self.account.afail(hold, error, **self._remains(hold.ask, seen, error))
             raise
         self.health.succeeded(ask.candidate)
-        await self.account.aclose(hold, self._streamed)
+        await self.account.aclose(hold, streamed)
 
     def join(self, ask: Ask, chunks: list[Any]) -> Reply:
         """Return the reply that the stream which has just ended was joined into."""
-        streamed, self._streamed = self._streamed, None
+        streamed = self._streamed.pop(id(ask), None)
         return self.transport.join(ask, chunks) if streamed is None else streamed
 
     def split(self, reply: Reply) -> Iterable[Any]:
@@ -186,6 +192,18 @@ class Guard:
         if isinstance(error, (BudgetExceededError, CandidateRestingError)):
             return True
         return self.transport.is_retryable(error)
+
+    def check(self, check: Check) -> Verdict:
+        """Have a draft looked at, for no longer than the call may last."""
+        return carried_out(check, self.deadline)
+
+    async def acheck(self, check: Check) -> Verdict:
+        """Do the same without blocking."""
+        return await acarried_out(check, self.deadline)
+
+    def judged(self, verdict: Verdict) -> None:
+        """Have a verdict written down."""
+        self.account.judged(verdict)
 
     def recorded(self, entry: Entry) -> None:
         """Tell the transport."""
@@ -230,6 +248,9 @@ class Guard:
 
     def _ended(self, ask: Ask, error: BaseException) -> None:
         """Take note of an attempt that gave no answer, be it that nobody waits for one any more."""
+        if isinstance(error, DraftDroppedError):
+            self.health.succeeded(ask.candidate)  # it was answering well enough
+            return
         if isinstance(error, DeadlineExceededError):
             return  # A call that we cut off ourselves says nothing about the candidate.
         if isinstance(error, Exception) and self.transport.kind_of(error) == "unavailable":

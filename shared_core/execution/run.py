@@ -1,22 +1,26 @@
 """The middle of a call: a strategy on one side, a driver and a transport on the other.
 
 A `Transport` is what a skin gives for one call: it knows the caller's own messages and how to put
-them to a candidate. A `Run` advances the strategy's generator, checks every ask against the
-decision, and keeps every reply. Neither knows whether anything is sync, async or streamed.
+them to a candidate; a `Caller` can also have drafts looked at. A `Run` advances the strategy's
+generator, checks every ask against the decision, and keeps every reply. None of them knows whether
+anything is sync, async or streamed.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
 
-from shared_core.errors import RouterError
+from shared_core.errors import RouterError, StreamInterruptedError
 from shared_core.execution.failures import Kind, is_signal
-from shared_core.types import Ask, Decision, Entry, Reply, Steps
+from shared_core.types import Ask, Check, Decision, Entry, Reply, Steps, Verdict, Watch, Wish
 
-__all__ = ["Run", "Shown", "Transport"]
+__all__ = ["Caller", "Growing", "Run", "Shown", "Transport"]
+
+_DROPPED = "dropped"
 
 
 class Transport(Protocol):
@@ -39,7 +43,10 @@ class Transport(Protocol):
         ...
 
     def join(self, ask: Ask, chunks: list[Any]) -> Reply:
-        """Make one reply out of all chunks of a stream."""
+        """Make one reply out of all chunks of a stream, or of what there is of it so far.
+
+        Of an ask that is not visible its native object is whole, as that of `send` is.
+        """
         ...
 
     def split(self, reply: Reply) -> Iterable[Any]:
@@ -66,11 +73,27 @@ class Transport(Protocol):
         ...
 
 
+class Caller(Transport, Protocol):
+    """A transport that can have drafts looked at, too."""
+
+    def check(self, check: Check) -> Verdict:
+        """Have a draft looked at."""
+        ...
+
+    async def acheck(self, check: Check) -> Verdict:
+        """Do the same without blocking."""
+        ...
+
+    def judged(self, verdict: Verdict) -> None:
+        """Write a verdict down."""
+        ...
+
+
 class Run:
     """One strategy at work on one decision.
 
     Attributes:
-        asks: What the strategy wants next; empty once it has returned.
+        wishes: What the strategy wants next; empty once it has returned.
         replies: Every reply so far, failed ones too, in order.
         result: The reply that the strategy returned, once it has.
         was_shown: The caller has seen that reply grow.
@@ -79,12 +102,12 @@ class Run:
     def __init__(
         self, steps: Steps, decision: Decision, clock: Callable[[], float] = time.perf_counter
     ) -> None:
-        """Start the strategy and take its first asks."""
+        """Start the strategy and take its first wishes."""
         self.clock = clock
-        self.asks: tuple[Ask, ...] = ()
+        self.wishes: tuple[Wish, ...] = ()
         self.replies: list[Reply] = []
         self.result: Reply | None = None
-        self._allowed = {decision.candidate, *decision.fallbacks}
+        self._allowed = {decision.candidate, *decision.fallbacks, *decision.allowed}
         self._shown: list[Reply] = []
         self._steps = steps
         self._advance(lambda: next(steps))
@@ -94,12 +117,19 @@ class Run:
         """Whether the result has been streamed to the caller already."""
         return any(reply is self.result for reply in self._shown)
 
-    def resume(self, replies: Iterable[Reply], *, shown: bool = False) -> None:
-        """Hand the strategy a reply to each of its asks."""
-        received = tuple(replies)
-        self.replies += received
+    @property
+    def visible(self) -> Ask | None:
+        """The ask whose answer the caller may see growing, where that is what is wanted next."""
+        wish = self.wishes[0] if len(self.wishes) == 1 else None
+        return wish if isinstance(wish, Ask) and wish.visible else None
+
+    def resume(self, granted: Iterable[Reply | Verdict], *, shown: bool = False) -> None:
+        """Hand the strategy what came of each of its wishes."""
+        received = tuple(granted)
+        replies = [one for one in received if isinstance(one, Reply)]
+        self.replies += replies
         if shown:
-            self._shown += received
+            self._shown += replies
         self._advance(lambda: self._steps.send(received))
 
     def close(self) -> None:
@@ -117,15 +147,51 @@ class Run:
         """Note how long an attempt took, in seconds."""
         return replace(reply, seconds=self.clock() - started)
 
-    def _advance(self, step: Callable[[], tuple[Ask, ...]]) -> None:
+    def _advance(self, step: Callable[[], tuple[Wish, ...]]) -> None:
         try:
-            self.asks = step()
+            self.wishes = step()
         except StopIteration as stop:
-            self.asks, self.result = (), stop.value
-        for ask in self.asks:
-            if ask.candidate not in self._allowed:
+            self.wishes, self.result = (), stop.value
+        for wish in self.wishes:
+            if isinstance(wish, Ask) and wish.candidate not in self._allowed:
                 self.close()
-                raise RouterError(f"the strategy asked {ask.candidate!r}, which is not allowed")
+                raise RouterError(f"the strategy asked {wish.candidate!r}, which is not allowed")
+
+
+class Growing:
+    """A held answer on its way to the strategy, which may have it broken off.
+
+    Looks come ever further apart (each after half as many chunks again), so that all of them
+    together take a time linear in the answer's length.
+    """
+
+    def __init__(self, transport: Transport, ask: Ask, watch: Watch) -> None:
+        """Begin with nothing seen."""
+        self._transport, self._ask, self.watch = transport, ask, watch
+        self._chunks: list[Any] = []
+        self._next = watch.first
+
+    def take(self, chunk: Any) -> bool:
+        """Receive a chunk; tell whether it is time to look."""
+        self._chunks.append(chunk)
+        if len(self._chunks) < self._next:
+            return False
+        self._next += max(1, self._next // 2)
+        return True
+
+    def drops(self) -> bool:
+        """Look at what there is; a look that fails sees nothing."""
+        with suppress(Exception):
+            return self.watch.drops(self._joined())
+        return False
+
+    def reply(self, *, dropped: bool) -> Reply:
+        """Return what has come."""
+        reply = self._joined()
+        return replace(reply, finish_reason=_DROPPED) if dropped else reply
+
+    def _joined(self) -> Reply:
+        return self._transport.join(self._ask, self._chunks)
 
 
 class Shown:
@@ -133,8 +199,8 @@ class Shown:
 
     Chunks that show nothing (an empty first one that only names the role) wait for the first that
     does, so that a candidate which fails before it said anything leaves no trace and the next one
-    can take over. After that nothing waits, and an error is the caller's to see: two models'
-    texts are never spliced.
+    can take over. After that nothing waits, and an error is the caller's to see, with what came
+    before it: two models' texts are never spliced.
     """
 
     def __init__(self, run: Run, transport: Transport, ask: Ask) -> None:
@@ -169,6 +235,20 @@ class Shown:
     def fail(self, error: Exception) -> None:
         """Give the strategy the failure, or raise it where the caller has seen a part already."""
         if self._visible:
-            raise error
+            raise self._interrupted(error)
         reply = self._run.failed(self._transport, self._ask, error)
         self._run.resume([self._run.timed(reply, self._started)])
+
+    def _interrupted(self, error: Exception) -> Exception:
+        """Return the error that carries what was shown; what is no failure stays as it is."""
+        if is_signal(error):
+            return error
+        partial = ""
+        with suppress(Exception):  # chunks that cannot be joined may be what broke it off
+            partial = self._transport.join(self._ask, self._chunks).text
+        if isinstance(error, RouterError):
+            error.partial = partial
+            return error
+        interrupted = StreamInterruptedError(self._ask.candidate, error, partial)
+        interrupted.__cause__ = error
+        return interrupted

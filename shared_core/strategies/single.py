@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shared_core.errors import AllCandidatesFailedError, BudgetExceededError
-from shared_core.types import Ask, Decision, Prompt, Steps
+from shared_core.types import Ask, Decision, Prompt, Reply, Steps
 
 __all__ = ["Single"]
 
@@ -22,6 +22,7 @@ class Single:
 
     def steps(self, prompt: Prompt, decision: Decision) -> Steps:
         """See `Strategy.steps`."""
+        reply: Reply
         failures: list[tuple[str, Exception]] = []
         for name in (decision.candidate, *decision.fallbacks):
             (reply,) = yield (Ask(name),)

@@ -6,8 +6,20 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Seque
 from dataclasses import dataclass, field
 from typing import Any
 
+from shared_core.execution.checks import acarried_out, carried_out
+from shared_core.execution.deadline import Deadline
 from shared_core.execution.failures import Kind
-from shared_core.types import Ask, Candidate, Entry, Estimate, Prompt, Reply, Turn
+from shared_core.types import (
+    Ask,
+    Candidate,
+    Check,
+    Entry,
+    Estimate,
+    Prompt,
+    Reply,
+    Turn,
+    Verdict,
+)
 
 
 def prompt(text: str = "Hello", **view: Any) -> Prompt:
@@ -69,6 +81,7 @@ class FakeTransport:
     asked: list[Ask] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
 
     def recorded(self, entry: Entry) -> None:
         self.entries.append(entry)
@@ -112,6 +125,15 @@ class FakeTransport:
     def is_retryable(self, error: Exception) -> bool:
         return self.retryable(error)
 
+    def check(self, check: Check) -> Verdict:
+        return carried_out(check, Deadline(None))
+
+    async def acheck(self, check: Check) -> Verdict:
+        return await acarried_out(check, Deadline(None))
+
+    def judged(self, verdict: Verdict) -> None:
+        self.verdicts.append(verdict)
+
 
 class NoAccount:
     """Keeps account of nothing; see `shared_core.execution.guard.Bookkeeper`."""
@@ -142,6 +164,9 @@ class NoAccount:
         pass
 
     def waited(self, seconds: float) -> None:
+        pass
+
+    def judged(self, verdict: Verdict) -> None:
         pass
 
 

@@ -27,8 +27,9 @@ class Verifier(Protocol):
 
     It may also have `glance(draft)`, which does the same for a draft that is still growing
     (`draft.whole` is false), at once and without asking anybody, and returns a probability or None;
-    `inline_glance` is False where that takes more than a millisecond. It may have `spread`, the
-    standard deviation (log odds) of what it moves the probability by; 1 where it does not say.
+    `inline_glance` is False where that takes more than a millisecond. It may have `reach`, the most
+    by which it moves the log odds: it is not asked where that could not change what becomes of the
+    draft. It may have `params` that the draft has to be asked with, as in `Ask.params`.
     """
 
     @property
@@ -81,6 +82,7 @@ class FunctionVerifier:
                 said = 1.0 - _SURE if said else _SURE
             return weighed(draft.prior, said) if isinstance(said, (int, float)) else said
 
+        verdict: Verdict
         (verdict,) = yield (Check(self.name, look, draft, limit_s=self.limit_s),)
         return verdict
 
