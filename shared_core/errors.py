@@ -16,7 +16,6 @@ RouterError
 ├── CandidateRestingError     its server asked to be left alone for longer than the call may wait
 ├── StorageError              where budgets or the ledger are kept cannot be read or written
 ├── DeadlineExceededError     the call was not complete in time (also a TimeoutError)
-├── DraftDroppedError         a draft was broken off: it had been seen to be no good (kept inside)
 └── MissingExtraError         an optional dependency is not installed (also an ImportError)
 ```
 
@@ -210,13 +209,6 @@ class DeadlineExceededError(RouterError, TimeoutError):
         """Name the deadline, in seconds from the start of the call."""
         super().__init__(f"the call was not complete within its deadline of {seconds} s")
         self.seconds = seconds
-
-
-class DraftDroppedError(RouterError):
-    """A draft was broken off because it had been seen to be no good.
-
-    Control flow between driver and bookkeeping: no caller sees it.
-    """
 
 
 class MissingExtraError(RouterError, ImportError):

@@ -223,10 +223,6 @@ class Account:
         """Take note of a wait that a server asked for."""
         self._waited += seconds
 
-    def judged(self, verdict: Verdict) -> None:
-        """Write down what a verifier made of a draft."""
-        self._verdicts.append(verdict)
-
     # --- inside ---
 
     @property
@@ -308,7 +304,7 @@ class Account:
     def _from_texts(self, ask: Ask, text: str) -> Usage:
         """Return the usage as the texts tell it, where nobody counts the tokens."""
         added = sum(estimate_tokens(turn.text) + TOKENS_PER_MESSAGE for turn in ask.turns)
-        read = added if ask.replace else self._prompt.tokens + added
+        read = added if ask.turns else self._prompt.tokens + added
         return Usage(read, estimate_tokens(text), estimated=True)
 
     def _end(self, hold: Hold, ended: Ended) -> Amounts:
@@ -367,7 +363,9 @@ class Account:
             return self._by_text(hold, ended.shown) if ended.shown else hold.most
         if usage is None or usage.estimated:
             # Calls of tools are no text, and nobody counts them for us.
-            plain = hold.ask.replace or not (self._prompt.tools or self._prompt.schema is not None)
+            plain = bool(hold.ask.turns) or not (
+                self._prompt.tools or self._prompt.schema is not None
+            )
             return self._by_text(hold, reply.text) if plain and reply.text else hold.most
         if usage.free:
             return NOTHING
@@ -432,7 +430,7 @@ class Account:
 
 def _is_plain(ask: Ask) -> bool:
     """Return whether the caller's own prompt is put, for which the predictions were made."""
-    return ask.purpose == "answer" and not ask.turns and not ask.replace
+    return ask.purpose == "answer" and not ask.turns
 
 
 def _in_thread(work: Callable[[], T]) -> Future[T]:
