@@ -16,7 +16,16 @@ from typing import Any, Protocol
 from shared_core.errors import ConfigurationError
 from shared_core.types import Check, Draft, Verdict, Verification
 
-__all__ = ["FunctionVerifier", "Verifier", "as_verifiers", "logit", "probability", "weighed"]
+__all__ = [
+    "FunctionVerifier",
+    "Verifier",
+    "as_verifiers",
+    "logit",
+    "looked",
+    "probability",
+    "told",
+    "weighed",
+]
 
 _SURE = 0.01
 """What is left of doubt where a function is certain."""
@@ -77,10 +86,7 @@ class FunctionVerifier:
         """See `Verifier.verify`."""
 
         def look(draft: Draft) -> Any:
-            said = self.function(draft)
-            if isinstance(said, bool):
-                said = 1.0 - _SURE if said else _SURE
-            return weighed(draft.prior, said) if isinstance(said, (int, float)) else said
+            return told(draft.prior, self.function(draft))
 
         verdict: Verdict
         (verdict,) = yield (Check(self.name, look, draft, limit_s=self.limit_s),)
@@ -95,6 +101,20 @@ def as_verifiers(given: Any) -> tuple[Verifier, ...]:
     """
     listed = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
     return tuple(one if hasattr(one, "verify") else FunctionVerifier(one) for one in listed)
+
+
+def looked(verifier: str, look: Callable[[Draft], Verdict], draft: Draft) -> Verification:
+    """Have a draft looked at in passing: the whole of a verifier that is fast and asks nobody."""
+    verdict: Verdict
+    (verdict,) = yield (Check(verifier, look, draft, inline=True),)
+    return verdict
+
+
+def told(prior: float, said: Any) -> Any:
+    """Return the probability that a user's word leaves; what is no word on it goes on its way."""
+    if isinstance(said, bool):
+        said = 1.0 - _SURE if said else _SURE
+    return weighed(prior, said) if isinstance(said, (int, float)) else said
 
 
 def weighed(prior: float, evidence: float) -> float:
