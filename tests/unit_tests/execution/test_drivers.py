@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from shared_core import AllCandidatesFailedError, Decision, RouterError, Single
+from shared_core import (
+    AllCandidatesFailedError,
+    Decision,
+    RouterError,
+    Single,
+    StreamInterruptedError,
+)
 from shared_core.execution import drivers
 from shared_core.execution.run import Run
 from shared_core.types import Ask, Steps
@@ -115,9 +121,10 @@ def test_nothing_visible_was_shown_so_the_next_may_answer(driver: Driver) -> Non
 def test_two_models_texts_are_never_spliced(driver: Driver) -> None:
     lost = ConnectionError("lost")
     transport = FakeTransport({"a": ["he", lost], "b": ["never"]})
-    with pytest.raises(ConnectionError) as caught:
+    with pytest.raises(StreamInterruptedError, match="'a' broke off after 2 characters") as caught:
         driver(start(), transport)
-    assert caught.value is lost
+    assert (caught.value.candidate, caught.value.partial) == ("a", "he")
+    assert caught.value.__cause__ is lost
     assert len(transport.asked) == 1
 
 
