@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from concurrent.futures import Future
 from contextvars import copy_context
 from dataclasses import replace
@@ -91,9 +92,11 @@ def _read(check: Check, said: Any) -> Verdict:
         return Verdict(check.verifier, _CERTAIN if said else 1.0 - _CERTAIN)
     if said is None:
         return Verdict(check.verifier)
+    if isinstance(said, Coroutine):
+        said.close()
     try:
-        return Verdict(check.verifier, float(said))
-    except (TypeError, ValueError):
+        return Verdict(check.verifier, float(said + 0))  # a text that reads as a number is none
+    except Exception:  # noqa: BLE001 - whatever a thing of anybody's does when it is added to
         return _unknown(check, f"it gave a {type(said).__name__}, no probability")
 
 

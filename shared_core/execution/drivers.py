@@ -150,6 +150,9 @@ def _noted(caller: Caller, verdict: Verdict) -> Verdict:
 async def _agrant_all(run: Run, caller: Caller) -> list[Reply | Verdict]:
     if len(run.wishes) == 1:
         return [await _agrant(run, caller, run.wishes[0])]
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_agrant(run, caller, wish)) for wish in run.wishes]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(_agrant(run, caller, wish)) for wish in run.wishes]
+    except BaseExceptionGroup as several:  # the caller is told what it would be told of one wish
+        raise several.exceptions[0] from None
     return [task.result() for task in tasks]

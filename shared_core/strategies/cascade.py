@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import itemgetter
 from typing import Any, Final, Literal
 
 from shared_core.errors import AllCandidatesFailedError, BudgetExceededError, ConfigurationError
@@ -151,6 +152,10 @@ class _Ascent:
         if reply.error is not None:
             self._failed(reply)
             return None
+        if self._prompt.schema is not None and reply.parsed is None:
+            yield (Verdict("parser", 0.0, _unparsed(reply), name),)
+            self._stakes.learn(name, 0.0)
+            return None
         if seen:
             yield (seen[-1],)
             self._stakes.learn(name, seen[-1].probability or 0.0)
@@ -168,6 +173,7 @@ class _Ascent:
         for verifier in self._cascade.verifiers:
             reach = getattr(verifier, "reach", None)
             if reach is not None and abs(logit(chance) - logit(bar)) > reach:
+                known = True  # whatever it said, the same would become of the draft
                 continue
             try:
                 verdict = yield from verifier.verify(_with_prior(draft, chance))
@@ -182,17 +188,19 @@ class _Ascent:
         return chance, known
 
     def _answer(self) -> Steps:
-        """Have the best candidate left answer in sight; failing that the others, then a draft."""
+        """Have the best candidate left answer in sight; failing that the others, or a draft."""
         reply: Reply
+        chance, draft = max(self._held, key=itemgetter(0), default=(0.0, None))
         while self._may_go_on() and (name := self._stakes.best(frozenset(self._tried))) is not None:
+            if self._failures and draft is not None and chance >= self._stakes.expected(name):
+                break
             self._tried.add(name)
             (reply,) = yield (Ask(name),)
             if reply.error is None:
                 return reply
             self._failed(reply)
-        whole = [(chance, draft) for chance, draft in self._held if draft.parse_error is None]
-        if whole:
-            return max(whole, key=lambda held: held[0])[1]
+        if draft is not None:
+            return draft
         raise self._error()
 
     def _ask(self, name: str, bar: float, seen: list[Verdict]) -> Ask:
@@ -246,6 +254,11 @@ class _Ascent:
 
 def _with_prior(draft: Draft, prior: float) -> Draft:
     return Draft(draft.prompt, draft.reply, prior, draft.whole, draft.expected_tokens)
+
+
+def _unparsed(reply: Reply) -> str:
+    error = reply.parse_error
+    return "it gave none of what was asked for" if error is None else type(error).__name__
 
 
 def _sound(verifier: Verifier, draft: Draft, verdict: Any) -> Verdict:

@@ -28,6 +28,8 @@ from shared_core import (
     Candidate,
     DeadlineExceededError,
     Policy,
+    RouterError,
+    StreamInterruptedError,
     cleared,
     deadline_s,
 )
@@ -277,7 +279,10 @@ class Case:
     def _check_error(self, heard: Heard) -> None:
         assert heard.records == []
         assert heard.texts == ([f"{self.faulty} "] if self.end == "breaks" else [])
-        if self.end == "breaks" or len(self.asked) == 1:
+        if self.end == "breaks":
+            self._check_interruption(heard.error)
+            return
+        if len(self.asked) == 1:
             assert isinstance(heard.error, self.trouble.error)
             return
         assert isinstance(heard.error, AllCandidatesFailedError)
@@ -287,6 +292,13 @@ class Case:
             assert isinstance(error, kind)
             assert f"{name}: {type(error).__name__}: {error}" in str(heard.error)
         assert heard.error.__cause__ is heard.error.errors[-1][1]
+
+    def _check_interruption(self, error: Exception | None) -> None:
+        """See that it carries what was shown; an error of ours carries it itself."""
+        assert isinstance(error, RouterError)
+        assert error.partial == f"{self.faulty} "
+        own = error.__cause__ if isinstance(error, StreamInterruptedError) else error
+        assert isinstance(own, self.trouble.error)
 
 
 def cases(forms: Iterable[Form]) -> list[Any]:
