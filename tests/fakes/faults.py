@@ -28,6 +28,7 @@ from shared_core import (
     Candidate,
     DeadlineExceededError,
     Policy,
+    StreamInterruptedError,
     cleared,
     deadline_s,
 )
@@ -277,7 +278,10 @@ class Case:
     def _check_error(self, heard: Heard) -> None:
         assert heard.records == []
         assert heard.texts == ([f"{self.faulty} "] if self.end == "breaks" else [])
-        if self.end == "breaks" or len(self.asked) == 1:
+        if self.end == "breaks":
+            self._check_break(heard)
+            return
+        if len(self.asked) == 1:
             assert isinstance(heard.error, self.trouble.error)
             return
         assert isinstance(heard.error, AllCandidatesFailedError)
@@ -287,6 +291,14 @@ class Case:
             assert isinstance(error, kind)
             assert f"{name}: {type(error).__name__}: {error}" in str(heard.error)
         assert heard.error.__cause__ is heard.error.errors[-1][1]
+
+    def _check_break(self, heard: Heard) -> None:
+        error: Any = heard.error
+        assert error.partial == heard.texts[0]
+        if isinstance(error, StreamInterruptedError):
+            assert error.candidate == self.faulty
+            error = error.__cause__
+        assert isinstance(error, self.trouble.error)
 
 
 def cases(forms: Iterable[Form]) -> list[Any]:
