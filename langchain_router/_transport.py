@@ -36,7 +36,15 @@ from shared_core.execution import failures
 from shared_core.execution.failures import Kind
 from shared_core.types import Ask, Candidate, Entry, Prompt, Reply, Usage, usage_of_counts
 
-__all__ = ["ChatTransport", "Request", "kind_of", "own_astream", "reply_of", "usage_of"]
+__all__ = [
+    "ChatTransport",
+    "Request",
+    "attempt",
+    "kind_of",
+    "own_astream",
+    "reply_of",
+    "usage_of",
+]
 
 _CACHE_WRITES: Final = (
     *("cache_creation", "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"),
@@ -188,15 +196,22 @@ class ChatTransport:
         return model, self.request.input_for(candidate), kwargs
 
     def watched(self, ask: Ask) -> AbstractContextManager[RunnableConfig]:
-        """Give the config of one attempt; see `watched`.
+        """Give the config of one attempt; see `attempt`."""
+        return attempt(self.config, ask, self.spoken)
 
-        What is held back is tagged, so that LangGraph's `messages` mode does not show it; nobody
-        has to be told then that something was shown.
-        """
-        if ask.visible:
-            return watched(self.config, self.spoken)
-        tags = [*(self.config.get("tags") or ()), _NOSTREAM, _HELD[ask.purpose]]
-        return nullcontext(merge_configs(self.config, {"tags": tags}))
+
+def attempt(
+    config: RunnableConfig, ask: Ask, spoken: list[Exception]
+) -> AbstractContextManager[RunnableConfig]:
+    """Give the config of one attempt; see `watched`.
+
+    What is held back is tagged, so that LangGraph's `messages` mode does not show it; nobody has to
+    be told then that something was shown.
+    """
+    if ask.visible:
+        return watched(config, spoken)
+    tags = [*(config.get("tags") or ()), _NOSTREAM, _HELD[ask.purpose]]
+    return nullcontext({**config, "tags": tags})
 
 
 def own_astream(

@@ -13,17 +13,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
+from langchain_core.prompt_values import ChatPromptValue
 from langchain_core.runnables import RunnableBinding, RunnableConfig, ensure_config
 from langchain_core.runnables.config import var_child_runnable_config
 
 from langchain_router._config import scope_of
 from langchain_router._history import history_for
 from langchain_router._messages import read_prompt, stamp
-from langchain_router._models import limited
+from langchain_router._models import limited, tuned
 from langchain_router._structured import Schema
 from langchain_router._tools import BoundTools, choose_tools
-from langchain_router._transport import kind_of, reply_of
-from langchain_router._witness import watched
+from langchain_router._transport import ChatTransport, Request, attempt, kind_of, reply_of
 from langchain_router.chat_models import ChatRouter
 from shared_core.errors import ConfigurationError, MissingExtraError
 from shared_core.execution.failures import Kind
@@ -113,11 +113,15 @@ class _AgentTransport:
     spoken: list[Exception] = field(default_factory=list)
 
     def send(self, ask: Ask) -> Reply:
-        with self._watched():
+        if ask.turns:
+            return self._apart().send(ask)
+        with self._watched(ask):
             return _reply(ask, self.handler(self._request_for(ask)))
 
     async def asend(self, ask: Ask) -> Reply:
-        with self._watched():
+        if ask.turns:
+            return await self._apart().asend(ask)
+        with self._watched(ask):
             return _reply(ask, await self.handler(self._request_for(ask)))
 
     def stream(self, ask: Ask) -> Generator[Any, None, None]:
@@ -150,6 +154,7 @@ class _AgentTransport:
         settings = {**self.llm._defaults(), **self.request.model_settings}
         if self.llm.stop:
             settings.setdefault("stop", self.llm.stop)
+        settings.update(tuned(candidate, ask.params))
         while isinstance(model, RunnableBinding):  # an agent binds tools to a model alone
             model, settings = model.bound, {**model.kwargs, **settings}
         if (longest := ask.params.get("max_tokens")) is not None:
@@ -159,11 +164,17 @@ class _AgentTransport:
         override: Any = {"system_message": system, "messages": history}
         return self.request.override(model=model, model_settings=settings, **override)
 
+    def _apart(self) -> ChatTransport:
+        """Return what asks a helper: text of its own, past the agent's other middleware."""
+        nothing = ChatPromptValue(messages=[])
+        request = Request(nothing, (), Prompt((), 0))
+        return ChatTransport(request, self.llm._router.__getitem__, ensure_config(), spoken=[])
+
     @contextmanager
-    def _watched(self) -> Iterator[None]:
+    def _watched(self, ask: Ask) -> Iterator[None]:
         """Watch what handlers show of an attempt, whose config is that of the agent's node."""
         config: RunnableConfig = ensure_config()
-        with watched(config, self.spoken) as own:
+        with attempt(config, ask, self.spoken) as own:
             if own is config:
                 yield
                 return

@@ -847,9 +847,9 @@ class Entry:
                 {
                     "candidate": v.candidate,
                     "verifier": v.verifier,
-                    "probability": v.probability,
+                    "probability": None if v.probability is None else round(v.probability, 4),
                     "note": v.note,
-                    "seconds": v.seconds,
+                    "seconds": round(v.seconds, 6),
                 }
                 for v in self.verdicts
             ]

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -22,8 +22,8 @@ from shared_core.accounting.budgets.stores import NOTHING, Amounts, Standing
 from shared_core.accounting.expected import repeated_tokens
 from shared_core.accounting.record import Facts, make_entry
 from shared_core.accounting.telemetry import trace
-from shared_core.errors import BudgetExceededError
-from shared_core.tokens import size_of
+from shared_core.errors import BudgetExceededError, DraftDroppedError
+from shared_core.tokens import TOKENS_PER_MESSAGE, estimate_tokens, size_of
 from shared_core.types import (
     Ask,
     Attempt,
@@ -70,7 +70,10 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How an attempt ended; `shown` is the text that a stream which broke off has given."""
+    """How an attempt ended; `shown` is the text that a stream which broke off has given.
+
+    Of one that broke off, only an estimated usage is written down.
+    """
 
     outcome: Outcome
     usage: Usage | None
@@ -179,11 +182,11 @@ class Account:
 
     def close(self, hold: Hold, reply: Reply) -> None:
         """Charge an attempt that has answered."""
-        self._settle(hold, self._end(hold, _answered(reply)))
+        self._settle(hold, self._end(hold, self._answered(hold.ask, reply)))
 
     async def aclose(self, hold: Hold, reply: Reply) -> None:
         """Do the same without blocking."""
-        await self._asettle(hold, self._end(hold, _answered(reply)))
+        await self._asettle(hold, self._end(hold, self._answered(hold.ask, reply)))
 
     def fail(
         self, hold: Hold, error: BaseException, *, billed: bool, shown: str | None = None
@@ -192,31 +195,33 @@ class Account:
 
         Args:
             hold: What `open` gave.
-            error: What ended it: its own error, or the caller's leaving.
+            error: What ended it: its own error, the caller's leaving, or `DraftDroppedError`.
             billed: Somebody may still be paid for it.
             shown: The text that a stream has given so far, which is charged; empty where it gave
                 something else. None: nothing.
         """
-        self._settle(hold, self._end(hold, _broken(error, billed, shown)))
+        self._settle(hold, self._end(hold, self._broken(hold.ask, error, billed, shown)))
 
     async def afail(
         self, hold: Hold, error: BaseException, *, billed: bool, shown: str | None = None
     ) -> None:
         """Do the same without blocking."""
-        await self._asettle(hold, self._end(hold, _broken(error, billed, shown)))
+        await self._asettle(hold, self._end(hold, self._broken(hold.ask, error, billed, shown)))
 
     def note(self, ask: Ask, outcome: Outcome, error: Exception) -> None:
         """Write down that a candidate was not asked at all."""
         name = type(error).__name__
-        self._attempts.append(Attempt(ask.candidate, outcome, 0.0, cost_usd=0.0, error=name))
+        self._attempts.append(
+            Attempt(ask.candidate, outcome, 0.0, cost_usd=0.0, error=name, purpose=ask.purpose)
+        )
+
+    def judged(self, verdict: Verdict) -> None:
+        """Take note of what was made of a draft."""
+        self._verdicts.append(verdict)  # from any thread: it is one step
 
     def waited(self, seconds: float) -> None:
         """Take note of a wait that a server asked for."""
         self._waited += seconds
-
-    def judged(self, verdict: Verdict) -> None:
-        """Write down what a verifier made of a draft."""
-        self._verdicts.append(verdict)
 
     # --- inside ---
 
@@ -251,18 +256,19 @@ class Account:
             raise
         if budgets.bound_answers:
             params = {**hold.ask.params, "max_tokens": longest}
-            hold.ask = Ask(hold.ask.candidate, hold.ask.visible, params)
+            hold.ask = replace(hold.ask, params=params)
 
     def _claim(self, hold: Hold, most: Most, states: Sequence[BudgetState]) -> int:
         """Hold the longest answer that fits into the budgets of this call and these others."""
         name, asked = hold.ask.candidate, hold.ask.params.get("max_tokens")
-        estimate = self._estimate(name)
+        candidate, estimate = self._candidate(name), self._estimate(name)
+        added = most.added(hold.ask.turns)
         with self._lock:
             own = self._own_states()
-            longest = most.longest(self._candidate(name), estimate, (*states, *own), asked)
+            longest = most.longest(candidate, estimate, (*states, *own), asked, added)
             if isinstance(longest, Shortage):
                 raise (longest.state or own[0]).error()
-            hold.most = most.amounts(name, longest)
+            hold.most = most.amounts(name, longest, added)
             self._held = self._held.plus(hold.most)
         return longest
 
@@ -278,10 +284,34 @@ class Account:
         standing = Standing(self._spent, self._held)
         return [BudgetState(b, standing, None) for b in self._books.budgets.per_call]
 
+    def _answered(self, ask: Ask, reply: Reply) -> Ended:
+        """Return how it ended; a usage of no tokens at all was never counted.
+
+        Of an answer that was streamed only to be watched, it is told from the texts.
+        """
+        usage = reply.usage
+        if usage is None or not (usage.input_tokens or usage.output_tokens):
+            calls = "".join(f"{name}{arguments}" for name, arguments in reply.tool_calls)
+            usage = None if ask.watch is None else self._from_texts(ask, reply.text + calls)
+        return Ended("answered", usage, reply)
+
+    def _broken(self, ask: Ask, error: BaseException, billed: bool, shown: str | None) -> Ended:
+        if isinstance(error, DraftDroppedError):
+            return Ended("dropped", self._from_texts(ask, shown or ""), shown=shown or "")
+        outcome: Outcome = "failed" if isinstance(error, Exception) else "cancelled"
+        return Ended(outcome, None if billed else Usage(0, 0, free=True), None, error, shown)
+
+    def _from_texts(self, ask: Ask, text: str) -> Usage:
+        """Return the usage as the texts tell it, where nobody counts the tokens."""
+        added = sum(estimate_tokens(turn.text) + TOKENS_PER_MESSAGE for turn in ask.turns)
+        read = added if ask.turns else self._prompt.tokens + added
+        return Usage(read, estimate_tokens(text), estimated=True)
+
     def _end(self, hold: Hold, ended: Ended) -> Amounts:
         """Write an attempt down and learn from it; return what it is charged."""
-        name, seconds = hold.ask.candidate, self._clock() - hold.started
-        shares, usage = self._shares(hold.ask), ended.usage
+        ask, seconds = hold.ask, self._clock() - hold.started
+        name, shares, usage = ask.candidate, self._shares(ask), ended.usage
+        written = usage is not None and (ended.reply is not None or usage.estimated)
         measured = None if shares is None else shares.end(hold.metering)
         energy = measured if shares is not None else self._energy(name, usage)
         cost = None
@@ -293,16 +323,17 @@ class Account:
                 candidate=name,
                 outcome=ended.outcome,
                 seconds=seconds,
-                usage=None if ended.reply is None else usage,
+                usage=usage if written else None,
                 cost_usd=cost,
                 energy=energy,
                 error=None if ended.error is None else type(ended.error).__name__,
                 cost_usd_high=spent.nano_usd / 1e9 if cost is None and spent.nano_usd else None,
-                predicted_tokens=self._estimate(name).predicted_tokens,
+                predicted_tokens=self._estimate(name).predicted_tokens if _is_plain(ask) else None,
+                purpose=ask.purpose,
             )
         )
-        if ended.reply is not None and usage is not None:
-            self._learn(name, usage, seconds, measured)
+        if usage is not None and written and not usage.estimated:
+            self._learn(ask, usage, seconds, measured)
         self._free(hold, spent)
         return spent
 
@@ -330,10 +361,12 @@ class Account:
             if ended.shown is None:
                 return NOTHING
             return self._by_text(hold, ended.shown) if ended.shown else hold.most
-        if usage is None:
+        if usage is None or usage.estimated:
             # Calls of tools are no text, and nobody counts them for us.
-            plain = reply.text and not self._prompt.tools and self._prompt.schema is None
-            return self._by_text(hold, reply.text) if plain else hold.most
+            plain = bool(hold.ask.turns) or not (
+                self._prompt.tools or self._prompt.schema is not None
+            )
+            return self._by_text(hold, reply.text) if plain and reply.text else hold.most
         if usage.free:
             return NOTHING
         wh = None if energy is None else energy.mid
@@ -349,14 +382,20 @@ class Account:
         """Return the most that an answer of this text can have taken: a token has a byte."""
         if self._most is None:
             return hold.most
-        size = size_of(text) + TOKENS_AROUND
-        shorter = self._most.amounts(hold.ask.candidate, size)
+        size, added = size_of(text) + TOKENS_AROUND, self._most.added(hold.ask.turns)
+        shorter = self._most.amounts(hold.ask.candidate, size, added)
         return Amounts(*map(min, shorter, hold.most))
 
     def _estimate(self, name: str) -> Estimate:
         return next(e for e in self._decision.estimates if e.candidate == name)
 
-    def _learn(self, name: str, usage: Usage, seconds: float, measured: Energy | None) -> None:
+    def _learn(self, ask: Ask, usage: Usage, seconds: float, measured: Energy | None) -> None:
+        """Learn from an attempt; from one at another prompt only what energy a token takes."""
+        name = ask.candidate
+        if not _is_plain(ask):
+            if measured is not None:
+                self._books.experience.note(name, usage, None, energy=measured)
+            return
         predicted = self._estimate(name).predicted_tokens
         repeated = repeated_tokens(self._prompt) if self._prompt.author == name else 0
         self._books.experience.note(
@@ -372,6 +411,7 @@ class Account:
             prompt=self._prompt,
             decision=self._decision,
             attempts=tuple(self._attempts),
+            verdicts=tuple(self._verdicts),
             reply=self.reply,
             ending=ending,
             started_at=self._started_at,
@@ -388,16 +428,9 @@ class Account:
             self._told(self.entry)
 
 
-def _answered(reply: Reply) -> Ended:
-    """Return how it ended; a usage of no tokens at all was never counted."""
-    usage = reply.usage
-    counted = usage is not None and (usage.input_tokens or usage.output_tokens)
-    return Ended("answered", usage if counted else None, reply)
-
-
-def _broken(error: BaseException, billed: bool, shown: str | None) -> Ended:
-    outcome: Outcome = "failed" if isinstance(error, Exception) else "cancelled"
-    return Ended(outcome, None if billed else Usage(0, 0, free=True), None, error, shown)
+def _is_plain(ask: Ask) -> bool:
+    """Return whether the caller's own prompt is put, for which the predictions were made."""
+    return ask.purpose == "answer" and not ask.turns
 
 
 def _in_thread(work: Callable[[], T]) -> Future[T]:

@@ -21,6 +21,7 @@ from shared_core.types import (
     Prompt,
     Reply,
     Usage,
+    Verdict,
 )
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ _NOT_ASKED = ("resting", "refused")
 _WHY = {
     "failed": "which failed",
     "cancelled": "which was cancelled",
+    "dropped": "whose draft was broken off",
     "resting": "which rests",
     "refused": "for which a budget had no room",
 }
@@ -49,6 +51,7 @@ class Facts:
     started_at: float
     seconds: float
     overhead_s: float
+    verdicts: tuple[Verdict, ...] = ()
 
 
 def make_entry(facts: Facts, books: Books, usd_per_kwh: float) -> Entry:
@@ -61,7 +64,7 @@ def make_entry(facts: Facts, books: Books, usd_per_kwh: float) -> Entry:
     """
     decision, prompt = facts.decision, facts.prompt
     answered_by = decision.candidate if facts.reply is None else facts.reply.candidate
-    answers = [a for a in facts.attempts if a.outcome == "answered" and a.candidate == answered_by]
+    answers = [a for a in _drafts(facts) if a.outcome == "answered" and a.candidate == answered_by]
     answer = answers[-1] if answers else None
     read = prompt.tokens if answer is None or answer.usage is None else answer.usage.input_tokens
     repeated = repeated_tokens(prompt)
@@ -89,16 +92,36 @@ def make_entry(facts: Facts, books: Books, usd_per_kwh: float) -> Entry:
         answer_text=facts.reply.text if keeps and facts.reply is not None else None,
         lost_cache_usd=_lost(prompt, answer, repeated, books),
         alternatives=tuple(_alternatives(decision, books, read, repeated, usd_per_kwh)),
+        verdicts=facts.verdicts,
     )
 
 
+def _drafts(facts: Facts) -> list[Attempt]:
+    """Return the attempts at an answer: a check is never one."""
+    return [attempt for attempt in facts.attempts if attempt.purpose == "answer"]
+
+
 def _reason(facts: Facts, answered_by: str) -> str:
-    decision = facts.decision
-    if answered_by == decision.candidate:
-        return decision.reason
-    outcomes = {attempt.candidate: attempt.outcome for attempt in facts.attempts}
-    why = _WHY.get(outcomes.get(decision.candidate, "answered"), "by the strategy's choice")
-    return f"{answered_by} stepped in for {decision.candidate}, {why}; {decision.reason}"
+    chosen, reason = facts.decision.candidate, facts.decision.reason
+    judged = "" if facts.reply is None else _judged(facts.verdicts, answered_by)
+    if judged:
+        reason = f"{answered_by} answers: {judged}; {reason}"
+    outcomes = {attempt.candidate: attempt.outcome for attempt in _drafts(facts)}
+    outcome = outcomes.get(chosen, "answered")
+    if answered_by == chosen or (judged and outcome in ("answered", "dropped")):
+        return reason
+    why = _WHY.get(outcome, "by the strategy's choice")
+    return f"{answered_by} stepped in for {chosen}, {why}; {reason}"
+
+
+def _judged(verdicts: Iterable[Verdict], answered_by: str) -> str:
+    """Say what was made of each draft: of several verdicts, the last one counts."""
+    last = {verdict.candidate: verdict.probability for verdict in verdicts}
+    return ", ".join(
+        f"{'its draft' if name == answered_by else f'the draft of {name}'} "
+        + ("could not be judged" if chance is None else f"has a probability of {chance:.2f}")
+        for name, chance in last.items()
+    )
 
 
 def _alternatives(
@@ -119,7 +142,7 @@ def _alternatives(
 
 def _lost(prompt: Prompt, answer: Attempt | None, repeated: int, books: Books) -> float:
     """Return USD that the answering model's own cache would have saved, had it been warm."""
-    if answer is None or answer.usage is None or not repeated:
+    if answer is None or answer.usage is None or answer.usage.estimated or not repeated:
         return 0.0
     name, usage = answer.candidate, answer.usage
     tariff = books.terms[name].tariff

@@ -40,8 +40,8 @@ def trace(entry: Entry) -> None:
 def attributes_of(entry: Entry) -> dict[str, Any]:
     """Return an entry as attributes; what is unknown is left out.
 
-    Tokens are those of all attempts that answered. Names: OpenTelemetry's semantic conventions for
-    generative AI, version 1.37 and later.
+    Tokens are those of all attempts that answered, as counted. Names: OpenTelemetry's semantic
+    conventions for generative AI, version 1.37 and later.
     """
     found: dict[str, Any] = {
         "gen_ai.operation.name": "chat",
@@ -58,7 +58,7 @@ def attributes_of(entry: Entry) -> dict[str, Any]:
         "router.overhead_s": entry.overhead_s,
     }
     answers = [attempt.usage for attempt in entry.attempts if attempt.outcome == "answered"]
-    known = [usage for usage in answers if usage is not None]
+    known = [usage for usage in answers if usage is not None and not usage.estimated]
     if known and len(known) == len(answers):
         usage = reduce(add, known)
         found["gen_ai.usage.input_tokens"] = usage.input_tokens
@@ -70,4 +70,8 @@ def attributes_of(entry: Entry) -> dict[str, Any]:
         found["router.energy_wh_low"] = entry.energy.low
         found["router.energy_wh_high"] = entry.energy.high
         found["router.energy_method"] = entry.energy.method
+    for place, verdict in enumerate(entry.verdicts):  # no notes: they are words
+        found[f"router.verdicts.{place}.candidate"] = verdict.candidate
+        found[f"router.verdicts.{place}.verifier"] = verdict.verifier
+        found[f"router.verdicts.{place}.probability"] = verdict.probability
     return {name: value for name, value in found.items() if value is not None}

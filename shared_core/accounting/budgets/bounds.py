@@ -15,7 +15,7 @@ from shared_core.accounting.expected import energy_of, rates_of, until_measured
 from shared_core.accounting.experience import Experience
 from shared_core.accounting.terms import Terms
 from shared_core.tokens import BYTES_PER_TOKEN, TOKENS_PER_ATTACHMENT, size_of
-from shared_core.types import Candidate, Estimate, Prompt, Usage
+from shared_core.types import Candidate, Estimate, Prompt, Turn, Usage
 
 __all__ = ["TOKENS_AROUND", "Most", "Shortage", "most_input", "most_output"]
 
@@ -84,40 +84,55 @@ class Most:
             any(b.usd is not None for b in budgets),
             any(b.wh is not None for b in budgets),
         )
-        self._known: dict[tuple[str, int], _UsdWh] = {}
-        self._amounts: dict[tuple[str, int], Amounts] = {}
-        self.input_tokens = most_input(prompt, min(b.bytes_per_token for b in budgets))
+        self._known: dict[tuple[str, int, int], _UsdWh] = {}
+        self._amounts: dict[tuple[str, int, int], Amounts] = {}
+        self._bytes_per_token = min(b.bytes_per_token for b in budgets)
+        self.input_tokens = most_input(prompt, self._bytes_per_token)
 
-    def usd_wh(self, name: str, output_tokens: int) -> _UsdWh:
-        """Return USD and Wh at most with an answer so long; None is unknown, or of no interest."""
-        known = self._known.get((name, output_tokens))
+    def added(self, turns: Sequence[Turn]) -> int:
+        """Return how many tokens what is said after the prompt can be at most.
+
+        Where it is said instead of the prompt, that is held all the same: the safe side.
+        """
+        size = sum(size_of(turn.text) for turn in turns)
+        return int(size / self._bytes_per_token) + TOKENS_AROUND * len(turns)
+
+    def usd_wh(self, name: str, output_tokens: int, added: int = 0) -> _UsdWh:
+        """Return USD and Wh at most with an answer so long; None is unknown, or of no interest.
+
+        Args:
+            name: Of the candidate.
+            output_tokens: Of the answer.
+            added: Tokens that are read besides the prompt; see `added`.
+        """
+        known = self._known.get((name, output_tokens, added))
         if known is None:
             terms, energy = self._terms[name], None
-            usage = Usage(self.input_tokens, output_tokens)
+            usage = Usage(self.input_tokens + added, output_tokens)
             if self._limited[1] or terms.pays_energy:
                 rates = rates_of(name, terms, self._experience)
                 energy = energy_of(usage, rates or until_measured(terms.meter))
             wh = None if energy is None else energy.high
             known = terms.most(usage, wh, self._usd_per_kwh), wh
-            self._known[name, output_tokens] = known
+            self._known[name, output_tokens, added] = known
         return known
 
-    def amounts(self, name: str, output_tokens: int) -> Amounts:
+    def amounts(self, name: str, output_tokens: int, added: int = 0) -> Amounts:
         """Return what to hold; what is unknown counts as the worst that is known of any."""
-        found = self._amounts.get((name, output_tokens))
+        found = self._amounts.get((name, output_tokens, added))
         if found is None:
-            usd, wh = self.usd_wh(name, output_tokens)
-            usd = self._worst(0, output_tokens) if usd is None else usd
-            wh = self._worst(1, output_tokens) if wh is None else wh
-            found = amounts(usd, wh, self.input_tokens + output_tokens)
-            self._amounts[name, output_tokens] = found
+            usd, wh = self.usd_wh(name, output_tokens, added)
+            usd = self._worst(0, output_tokens, added) if usd is None else usd
+            wh = self._worst(1, output_tokens, added) if wh is None else wh
+            found = amounts(usd, wh, self.input_tokens + added + output_tokens)
+            self._amounts[name, output_tokens, added] = found
         return found
 
-    def _worst(self, place: int, output_tokens: int) -> float | None:
+    def _worst(self, place: int, output_tokens: int, added: int) -> float | None:
         """Return the most USD (place 0) or Wh (1) of any candidate, if there is a budget of it."""
         if not self._limited[place]:
             return None
-        known = [self.usd_wh(name, output_tokens)[place] for name in self._terms]
+        known = [self.usd_wh(name, output_tokens, added)[place] for name in self._terms]
         return max((amount for amount in known if amount is not None), default=None)
 
     def longest(
@@ -126,6 +141,7 @@ class Most:
         estimate: Estimate,
         states: Sequence[BudgetState],
         asked: int | None = None,
+        added: int = 0,
     ) -> int | Shortage:
         """Return the longest answer that fits into every hard budget, in tokens.
 
@@ -137,29 +153,30 @@ class Most:
             estimate: What is expected of it.
             states: How full the budgets are.
             asked: Most output tokens that a strategy asks for; None: those of the prompt.
+            added: Tokens that are read besides the prompt; see `added`.
         """
         hard = [state for state in states if state.budget.hard]
         asked = asked or self._prompt.max_tokens
         name, longest = candidate.name, most_output(asked, candidate)
-        if unknown := self._unknown(name, longest, hard):
+        if unknown := self._unknown(name, longest, hard, added):
             return Shortage(unknown, None)
-        if not (shortage := self._lacks(name, longest, hard)) or asked:
+        if not (shortage := self._lacks(name, longest, hard, added)) or asked:
             return shortage or longest
         fits = min(longest, max(_SHORTEST_ANSWER, 2 * (estimate.output_tokens or 0)))
-        if shortage := self._lacks(name, fits, hard):
+        if shortage := self._lacks(name, fits, hard, added):
             return shortage
         while longest - fits > max(1, fits // 64):
             middle = (fits + longest) // 2
-            if self._lacks(name, middle, hard):
+            if self._lacks(name, middle, hard, added):
                 longest = middle
             else:
                 fits = middle
         return fits
 
     def _lacks(
-        self, name: str, output_tokens: int, states: Sequence[BudgetState]
+        self, name: str, output_tokens: int, states: Sequence[BudgetState], added: int
     ) -> Shortage | None:
-        most = self.amounts(name, output_tokens)
+        most = self.amounts(name, output_tokens, added)
         for state in states:
             if reason := state.lacks(most):
                 return Shortage(reason + self._why(name), state)
@@ -172,8 +189,10 @@ class Most:
             return ""
         return "; its energy is yet to be measured, energy=(input, output) would declare it"
 
-    def _unknown(self, name: str, output_tokens: int, states: Sequence[BudgetState]) -> str | None:
-        usd, wh = self.usd_wh(name, output_tokens)
+    def _unknown(
+        self, name: str, output_tokens: int, states: Sequence[BudgetState], added: int
+    ) -> str | None:
+        usd, wh = self.usd_wh(name, output_tokens, added)
         if not ((usd is None and self._limited[0]) or (wh is None and self._limited[1])):
             return None
         for budget in (state.budget for state in states):
@@ -183,7 +202,8 @@ class Most:
             ):
                 if limit is None or known is not None:
                     continue
-                if budget.unknown == "refuse" or self._worst(place, output_tokens) is None:
+                worst = self._worst(place, output_tokens, added)
+                if budget.unknown == "refuse" or worst is None:
                     return (
                         f"its {what} is unknown, and there is a budget of {budget}: declare "
                         f"{what}=(input, output) per million tokens, or Budget(unknown='worst')"

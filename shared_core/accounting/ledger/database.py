@@ -15,7 +15,7 @@ from typing import Any, Final
 from zlib import crc32
 
 from shared_core.errors import StorageError
-from shared_core.types import Alternative, Attempt, Energy, Entry, Usage
+from shared_core.types import Alternative, Attempt, Energy, Entry, Usage, Verdict
 
 __all__ = [
     "DEALS",
@@ -30,13 +30,13 @@ __all__ = [
 ]
 
 APPLICATION: Final = 0x724C4C4D  # "rLLM": tells the file from other programs' databases
-VERSION: Final = 1
+VERSION: Final = 2
 
 DEALS: Final = 1000
 """Groups to which conversations are dealt, for intervals: all calls of one move together."""
 
 # A figure that is no number becomes NULL, which must not cost the entry: no column refuses it.
-_TABLES: Final = f"""
+_FIRST: Final = f"""
 CREATE TABLE entries (
     id INTEGER PRIMARY KEY, decision_id TEXT, candidate TEXT,
     chosen TEXT, outcome TEXT, shadow INTEGER,
@@ -70,7 +70,26 @@ CREATE TABLE feedback (
     entry INTEGER PRIMARY KEY, score REAL, comment TEXT, given_at REAL
 );
 PRAGMA application_id = {APPLICATION};
-PRAGMA user_version = {VERSION};
+PRAGMA user_version = 1;
+"""
+_SECOND: Final = """
+ALTER TABLE attempts ADD COLUMN purpose TEXT DEFAULT 'answer';
+ALTER TABLE attempts ADD COLUMN estimated INTEGER DEFAULT 0;
+CREATE TABLE verdicts (
+    entry INTEGER NOT NULL, place INTEGER NOT NULL, candidate TEXT,
+    verifier TEXT, probability REAL, note TEXT, seconds REAL,
+    PRIMARY KEY (entry, place)
+) WITHOUT ROWID;
+PRAGMA user_version = 2;
+"""
+_FORMATS: Final = (_FIRST, _SECOND)  # each as a change of the one before: no file stays behind
+_PARTS: Final = ("attempts", "alternatives", "verdicts")  # of an entry, in order
+
+# What stands in for the second format, to read a file of the first.
+_AS_SECOND: Final = """
+CREATE TEMP VIEW attempts AS SELECT {columns}, 'answer' AS purpose, 0 AS estimated
+FROM main.attempts;
+CREATE TEMP TABLE verdicts (entry, place, candidate, verifier, probability, note, seconds);
 """
 
 _ENTRY: Final = (
@@ -78,9 +97,10 @@ _ENTRY: Final = (
     "(NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _ATTEMPT: Final = (
-    "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _ALTERNATIVE: Final = "REPLACE INTO alternatives VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_VERDICT: Final = "INSERT INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?)"
 
 _PAGE: Final = 500  # entries that are read at once
 
@@ -92,7 +112,7 @@ faults: Final = (sqlite3.Error, OSError)
 
 
 def connect(path: Path | None, wait_s: float) -> sqlite3.Connection:
-    """Open a ledger, made where there is none.
+    """Open a ledger, made where there is none, and brought to this format where it is older.
 
     The write-ahead log lets others read while one writes. With synchronous=NORMAL a transaction has
     been handed to the operating system when it ends: it survives the process, kill -9 included;
@@ -107,7 +127,7 @@ def connect(path: Path | None, wait_s: float) -> sqlite3.Connection:
     """
     if path is None:
         connection = _opened(":memory:", wait_s)
-        connection.executescript(_TABLES)
+        connection.executescript("".join(_FORMATS))
         return connection
     try:
         connection = _opened(str(path), wait_s)
@@ -122,7 +142,7 @@ def connect(path: Path | None, wait_s: float) -> sqlite3.Connection:
 
 
 def connect_readonly(path: Path, wait_s: float = 5.0) -> sqlite3.Connection:
-    """Open a ledger that is there, for reading.
+    """Open a ledger that is there, for reading; one of an older format is left as it is.
 
     Raises:
         StorageError: It is not there, cannot be read, or is no ledger.
@@ -137,8 +157,11 @@ def connect_readonly(path: Path, wait_s: float = 5.0) -> sqlite3.Connection:
     try:
         connection = _opened(address, wait_s)
         try:
-            if not _is_ours(connection, path):
+            version = _version(connection, path)
+            if not version:
                 raise StorageError(place, "it holds no tables: it is no ledger")
+            if version == 1:
+                _read_as_second(connection)
             connection.execute("PRAGMA query_only = TRUE")
         except BaseException:
             connection.close()
@@ -171,11 +194,11 @@ def _opened(name: str, wait_s: float) -> sqlite3.Connection:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    if not _is_ours(connection, path):
+    if _version(connection, path) < VERSION:
         connection.execute("BEGIN IMMEDIATE")
-        try:
-            if not _is_ours(connection, path):  # nobody was faster
-                for statement in filter(str.strip, _TABLES.split(";")):
+        try:  # it may have come further meanwhile: somebody was faster
+            for change in _FORMATS[_version(connection, path) :]:
+                for statement in filter(str.strip, change.split(";")):
                     connection.execute(statement)
             connection.execute("COMMIT")
         finally:
@@ -186,22 +209,30 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA synchronous = NORMAL")
 
 
-def _is_ours(connection: sqlite3.Connection, path: Path) -> bool:
-    """Return whether it is a ledger; False for an empty file, an error for all others."""
+def _read_as_second(connection: sqlite3.Connection) -> None:
+    """Have a file of the first format read like one of the second; nothing is written to it."""
+    columns = ", ".join(row[1] for row in connection.execute("PRAGMA main.table_info(attempts)"))
+    connection.execute("PRAGMA temp_store = MEMORY")
+    for statement in filter(str.strip, _AS_SECOND.format(columns=columns).split(";")):
+        connection.execute(statement)
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the format of a ledger, 0 for an empty file; an error for all that is none."""
     # In one statement: another process may be making the tables at this moment.
     ((application, version, tables),) = connection.execute(
         "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master) "
         "FROM pragma_application_id, pragma_user_version"
     )
     if not (application or version or tables):
-        return False
+        return 0
     place = f"the ledger {str(path)!r}"
     if application != APPLICATION:
         raise StorageError(place, "it is another program's database")
     if version > VERSION:
         fault = f"a newer version of this package wrote it (format {version}, known: {VERSION})"
         raise StorageError(place, f"{fault}: upgrade router-llm-plugin")
-    return True
+    return int(version)
 
 
 def _fault(error: Exception, path: Path) -> str:
@@ -244,6 +275,11 @@ def insert(
             connection.executemany(
                 _ALTERNATIVE, [clean(_alternative_row(row, at, other)) for at, other in others]
             )
+            if entry.verdicts:
+                said = enumerate(entry.verdicts)
+                connection.executemany(
+                    _VERDICT, [clean(_verdict_row(row, at, verdict)) for at, verdict in said]
+                )
         connection.execute("COMMIT")
     finally:
         if connection.in_transaction:
@@ -256,7 +292,7 @@ def prune(connection: sqlite3.Connection, last: int) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         connection.execute("DELETE FROM entries WHERE id <= ?", (last,))
-        for table in ("attempts", "alternatives", "feedback"):
+        for table in (*_PARTS, "feedback"):
             connection.execute(f"DELETE FROM {table} WHERE entry <= ?", (last,))  # noqa: S608
         connection.execute("COMMIT")
     finally:
@@ -268,7 +304,8 @@ def _answer(entry: Entry) -> Attempt | None:
     """Return the attempt whose answer the caller got."""
     if entry.outcome == "answered":
         for attempt in reversed(entry.attempts):
-            if attempt.outcome == "answered" and attempt.candidate == entry.candidate:
+            ended = attempt.outcome == "answered" and attempt.purpose == "answer"
+            if ended and attempt.candidate == entry.candidate:
                 return attempt
     return None
 
@@ -332,6 +369,8 @@ def _attempt_row(entry: int, place: int, attempt: Attempt, kept: bool) -> tuple[
         *_energy_cells(attempt.energy),
         attempt.predicted_tokens,
         kept,
+        attempt.purpose,
+        attempt.usage is not None and attempt.usage.estimated,
     )
 
 
@@ -364,8 +403,20 @@ def _alternative_row(entry: int, place: int, other: Alternative) -> tuple[Any, .
     )
 
 
+def _verdict_row(entry: int, place: int, verdict: Verdict) -> tuple[Any, ...]:
+    return (
+        entry,
+        place,
+        verdict.candidate,
+        verdict.verifier,
+        verdict.probability,
+        verdict.note,
+        verdict.seconds,
+    )
+
+
 def past(connection: sqlite3.Connection, candidate: str, most: int) -> list[Attempt]:
-    """Return a candidate's last answers with known usage, oldest first.
+    """Return a candidate's last answers with counted usage, oldest first.
 
     Args:
         connection: To read from.
@@ -375,6 +426,7 @@ def past(connection: sqlite3.Connection, candidate: str, most: int) -> list[Atte
     found = _rows(
         connection,
         "SELECT * FROM attempts WHERE candidate = ? AND outcome = 'answered' "
+        "AND purpose = 'answer' AND NOT estimated "
         "AND input_tokens IS NOT NULL AND entry > (SELECT max(id) FROM entries) - ? "
         "ORDER BY entry DESC, place DESC LIMIT ?",
         (candidate, 100 * most, most),
@@ -446,9 +498,9 @@ def _page(
         return []
     ends = (min(found), max(found))
     parts: dict[int, dict[str, list[dict[str, Any]]]] = {
-        number: {"attempts": [], "alternatives": []} for number in found
+        number: {table: [] for table in _PARTS} for number in found
     }
-    for table in ("attempts", "alternatives"):
+    for table in _PARTS:
         asked = f"SELECT * FROM {table} WHERE entry BETWEEN ? AND ? ORDER BY entry, place"  # noqa: S608
         for row in _rows(connection, asked, ends):
             if row["entry"] in parts:
@@ -466,7 +518,10 @@ def _rows(
 
 
 def _as_json(
-    row: dict[str, Any], attempts: list[dict[str, Any]], alternatives: list[dict[str, Any]]
+    row: dict[str, Any],
+    attempts: list[dict[str, Any]],
+    alternatives: list[dict[str, Any]],
+    verdicts: list[dict[str, Any]],
 ) -> dict[str, Any]:
     del row["id"], row["alone"], row["deal"]
     score, comment = row.pop("score"), row.pop("comment")
@@ -478,6 +533,7 @@ def _as_json(
         "alternatives": [
             {**_with_energy(_bare(other)), "local": bool(other["local"])} for other in alternatives
         ],
+        "verdicts": [_bare(verdict) for verdict in verdicts],
     }
 
 
@@ -495,6 +551,6 @@ def _with_energy(row: dict[str, Any]) -> dict[str, Any]:
 
 def _with_usage(row: dict[str, Any]) -> dict[str, Any]:
     parts = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens")
-    usage = {name: row.pop(name) for name in (*parts, "reasoning_tokens", "free")}
-    known = None if usage["input_tokens"] is None else {**usage, "free": bool(usage["free"])}
-    return {**row, "usage": known}
+    usage = {name: row.pop(name) for name in (*parts, "reasoning_tokens")}
+    flags = {name: bool(row.pop(name)) for name in ("free", "estimated")}
+    return {**row, "usage": None if usage["input_tokens"] is None else usage | flags}

@@ -72,6 +72,8 @@ class Report:
         apart: What is included in what was spent and bought no answer; the router's own time.
         quality: Scores that users gave, beside what was predicted, overall.
         models: One row per candidate.
+        drafts: One row per candidate whose drafts were looked at: how many, how many of them the
+            callers got, how probably right they were, and how right, by users' scores.
         steps: One row per step of a run.
         users: One row per user.
         days: One row per day (UTC) and candidate that answered.
@@ -85,6 +87,7 @@ class Report:
     apart: list[dict[str, Any]]
     quality: dict[str, Any]
     models: list[dict[str, Any]]
+    drafts: list[dict[str, Any]]
     steps: list[dict[str, Any]]
     users: list[dict[str, Any]]
     days: list[dict[str, Any]]
@@ -100,7 +103,7 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain JSON."""
         names = ("calls", "spent", "saved", "shadow", "apart", "quality")
-        names += ("models", "steps", "users", "days", "draws")  # type: ignore[assignment]
+        names += ("models", "drafts", "steps", "users", "days", "draws")  # type: ignore[assignment]
         return {name: getattr(self, name) for name in names}
 
     def to_html(self, path: str | Path) -> None:
@@ -155,6 +158,7 @@ def make_report(
         apart=_apart(known.attempts, known.totals),
         quality=scores[None],
         models=_models(found, known.attempts, scores),
+        drafts=known.drafts,
         steps=known.steps,
         users=known.users,
         days=_days(known.totals),
@@ -170,6 +174,7 @@ class _Plain:
     totals: list[dict[str, Any]]
     conversations: int
     attempts: list[dict[str, Any]]
+    drafts: list[dict[str, Any]]
     steps: list[dict[str, Any]]
     users: list[dict[str, Any]]
 
@@ -181,6 +186,7 @@ def _plain(ledger: Source, period: Period) -> _Plain:
             totals=list(rows(connection, _TOTALS.format(period.where))),
             conversations=conversations or 0,
             attempts=list(rows(connection, _ATTEMPTS.format(_over(period)))),
+            drafts=list(rows(connection, _DRAFTS.format(period.where))),
             steps=_shares(connection, period, "step"),
             users=_shares(connection, period, "user"),
         )
@@ -205,13 +211,30 @@ _CONVERSATIONS = """
 SELECT count(DISTINCT thread) + sum(thread IS NULL) FROM entries e WHERE {}
 """
 _ATTEMPTS = """
-SELECT a.candidate, CASE WHEN kept THEN 'kept' WHEN a.outcome = 'answered' THEN 'draft'
-    ELSE a.outcome END AS kind, count(*) AS attempts, sum(a.seconds) AS seconds,
+SELECT a.candidate, CASE WHEN kept THEN 'kept'
+    WHEN a.outcome NOT IN ('answered', 'dropped') THEN a.outcome
+    WHEN a.purpose = 'check' THEN 'check' WHEN a.outcome = 'dropped' THEN 'dropped'
+    ELSE 'draft' END AS kind, count(*) AS attempts, sum(a.seconds) AS seconds,
     sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
     sum(cached_tokens) AS cached_tokens, sum(reasoning_tokens) AS reasoning_tokens,
     sum(a.cost_usd) AS usd, sum(a.cost_usd IS NULL) AS usd_unknown,
     sum(a.wh) AS wh, sum(a.wh IS NULL) AS wh_unknown
 FROM attempts a {} GROUP BY 1, 2
+"""
+_DRAFTS = """
+SELECT v.candidate AS name, count(*) AS drafts, sum(kept) AS accepted,
+    avg(v.probability) AS probability, count(rated) AS scores,
+    avg(CASE WHEN rated THEN v.probability END) AS rated_probability,
+    avg(CASE WHEN rated THEN score END) AS score
+FROM (
+    SELECT v.*, e.outcome = 'answered' AND e.candidate = v.candidate AS kept, score,
+        CASE WHEN e.outcome = 'answered' AND e.candidate = v.candidate AND score IS NOT NULL
+            AND probability IS NOT NULL THEN 1 END AS rated
+    FROM verdicts v JOIN entries e ON e.id = v.entry LEFT JOIN feedback f ON f.entry = v.entry
+    WHERE {} AND v.place = (
+        SELECT max(place) FROM verdicts o WHERE o.entry = v.entry AND o.candidate = v.candidate
+    ) -- of several verdicts on a draft, the last one counts
+) v GROUP BY 1 ORDER BY 1
 """
 _SHARES = """
 SELECT {0} AS name, count(*) AS calls, sum(cost_usd) AS usd, sum(cost_usd IS NULL) AS usd_unknown,
@@ -276,7 +299,9 @@ def _apart(
     """Return what bought no answer, and the router's own time."""
     lines = []
     for kind, what in (
-        ("draft", "drafts that were dropped"),
+        ("draft", "drafts that were not kept"),
+        ("dropped", "drafts that were broken off"),
+        ("check", "calls that checked drafts"),
         ("failed", "attempts that failed"),
         ("cancelled", "attempts that were cancelled"),
     ):

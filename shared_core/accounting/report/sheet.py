@@ -26,6 +26,7 @@ _COLUMNS: Final = (
     *("started_at_utc", *_COPIED),
     *("energy_wh_low", "energy_wh", "energy_wh_high", "energy_method"),
     *("attempts", *_TOKENS, "seconds", "overhead_s", "predicted_quality", "score", "comment"),
+    *("dropped", "checks", "draft_probability"),
     "reason",
 )
 
@@ -43,6 +44,7 @@ def _row(entry: Mapping[str, Any]) -> list[Any]:
     used = [one["usage"] for one in entry["attempts"] if one["usage"]]
     tokens = [sum(usage[part] for usage in used) if used else None for part in _TOKENS]
     predicted = {other["candidate"]: other["quality"] for other in entry["alternatives"]}
+    judged = {one["candidate"]: one["probability"] for one in entry["verdicts"]}
     feedback = entry["feedback"] or {}
     return [
         datetime.fromtimestamp(entry["started_at"], UTC).strftime("%Y-%m-%d %H:%M:%S"),
@@ -55,6 +57,9 @@ def _row(entry: Mapping[str, Any]) -> list[Any]:
         predicted.get(entry["candidate"]),
         feedback.get("score"),
         feedback.get("comment"),
+        sum(one["outcome"] == "dropped" for one in entry["attempts"]),
+        sum(one["purpose"] == "check" for one in entry["attempts"]),
+        judged.get(entry["candidate"]),
         entry["reason"],
     ]
 

@@ -61,6 +61,8 @@ def tables(report: Report) -> list[Table]:
     if report.shadow:
         found.append(_shadow(report))
     found += [_apart(report), _models(report)]
+    if report.drafts:
+        found.append(_drafts(report))
     if report.quality["scores"]:
         found.append(_quality(report))
     for title, rows in (("step", report.steps), ("user", report.users)):
@@ -174,8 +176,8 @@ def _apart(report: Report) -> Table:
         wh = _known(row, "wh") if row["wh"] is not None or row["wh_unknown"] else ""
         rows.append((row["what"], _number(row["count"]), usd, wh, seconds))
     notes = (
-        "The first three are included in what was spent; a lost cache is, as what its tokens cost "
-        "more than cached ones.",
+        "All attempts and calls are included in what was spent; a lost cache is, as what its "
+        "tokens cost more than cached ones. What a draft that was broken off took is estimated.",
     )
     columns = ("what", "number", "USD", "Wh", "seconds")
     return Table("Of it, what bought no answer, and the router's own time", columns, rows, notes)
@@ -200,6 +202,28 @@ def _models(report: Report) -> Table:
     more = ("of them cached", "tokens out", "of them reasoning", "mean seconds of an answer")
     notes = ("USD, Wh and tokens are of all its attempts.",)
     return Table("By model", (*columns, *more), rows, notes)
+
+
+def _drafts(report: Report) -> Table:
+    rows = [
+        (
+            shown(row["name"]),
+            _number(row["drafts"]),
+            _number(row["accepted"]),
+            _number(row["probability"]),
+            _number(row["scores"]),
+            _number(row["rated_probability"]) if row["scores"] else "",
+            _number(row["score"]) if row["scores"] else "",
+        )
+        for row in report.drafts
+    ]
+    columns = ("model", "drafts looked at", "accepted", "mean probability")
+    more = ("scores of accepted", "mean probability of those", "mean score of those")
+    notes = (
+        "Probability that a draft is right, as the last verdict on it says. It is well calibrated "
+        "where the last two columns agree.",
+    )
+    return Table("Drafts", (*columns, *more), rows, notes)
 
 
 def _quality(report: Report) -> Table:

@@ -80,6 +80,37 @@ def test_what_is_attached_counts() -> None:
     assert most_input(seen, 1) >= most_input(prompt(), 1) + 2 * 1600
 
 
+@given(st.lists(TEXT, max_size=3), st.floats(0.5, 4))
+def test_what_is_said_after_the_prompt_counts_like_a_turn_of_it(
+    texts: list[str], share: float
+) -> None:
+    turns = tuple(Turn("user", text) for text in texts)
+    bound = most(prompt(tokens=0), budgets=(Budget(calls=1, bytes_per_token=share),))
+    whole = most_input(Prompt((*prompt().turns, *turns), 0), share)
+    assert abs(bound.input_tokens + bound.added(turns) - whole) <= 1, "but for rounding"
+
+
+def test_what_is_said_after_the_prompt_is_held_too() -> None:
+    bound = most(prompt(), budgets=(Budget(usd=1, wh=1),))
+    one, more = bound.amounts("a", 10), bound.amounts("a", 10, 1000)
+    assert more.tokens == one.tokens + 1000
+    assert more.nano_usd == one.nano_usd + 1000 * 1000
+    assert more.micro_wh == pytest.approx(one.micro_wh + 1000 * 10, abs=1)
+    assert bound.amounts("a", 10) == one
+    assert bound.added(()) == 0
+
+
+def test_what_is_said_after_the_prompt_leaves_less_room_for_the_answer() -> None:
+    budget = Budget(tokens=2000)
+    bound, expected = most(prompt(), budgets=(budget,)), estimate("a", 0.9, output_tokens=10)
+    whole = bound.longest(CHEAP, expected, [state(budget)])
+    shorter = bound.longest(CHEAP, expected, [state(budget)], None, 1000)
+    assert isinstance(whole, int)
+    assert isinstance(shorter, int)
+    assert 900 < whole - shorter < 1100
+    assert isinstance(bound.longest(CHEAP, expected, [state(budget)], None, 2000), Shortage)
+
+
 # --- how long an answer may get ---
 
 

@@ -26,7 +26,7 @@ import shared_core.accounting.ledger.ledger as module
 from shared_core.accounting.ledger.database import APPLICATION, VERSION
 from shared_core.accounting.ledger.ledger import Ledger, LedgerWarning
 from shared_core.errors import ConfigurationError, StorageError, UnknownDecisionError
-from shared_core.types import Energy, Scope, Usage
+from shared_core.types import Energy, Scope, Usage, Verdict
 from tests.fakes.entries import attempt, energy, entry, other
 
 ROOT = Path(__file__).parents[4]
@@ -76,12 +76,20 @@ def test_an_entry_comes_back_as_plain_json_with_every_figure(ledger: Ledger) -> 
                 "small", None, outcome="failed", usage=None, error="Timeout", cost_usd_high=0.5
             ),
             attempt("large", 0.25, energy=energy(2, "measured"), usage=Usage(9, 8, 3, 2, 1, True)),
+            attempt(
+                **{"candidate": "large", "usd": 0.5, "outcome": "dropped", "purpose": "check"},
+                **{"usage": Usage(9, 8, estimated=True), "predicted_tokens": 30},
+            ),
         ),
         energy=Energy(1, 2, 4, "measured"),
         prompt_hash="abc",
         lost_cache_usd=0.125,
         delta=0.05,
         alternatives=(other("small", 0.5, 0.1, 1), other("large", 0.75)),
+        verdicts=(
+            Verdict("judge", 0.25, "too short", "small", 0.5),
+            Verdict("format", None, candidate="large"),
+        ),
     )
     ledger.add(kept)
     (found,) = ledger.entries()
@@ -93,7 +101,7 @@ def test_an_entry_comes_back_as_plain_json_with_every_figure(ledger: Ledger) -> 
         **{"shadow": True, "calibrated": True, "delta": 0.05, "reason": "good enough"},
         **{"thread": "t", "user": "u", "tenant": "w", "run": "r", "step": "s", "pin": "large"},
         **{"started_at": 1_000_007.0, "seconds": 1.25, "overhead_s": 0.25},
-        **{"cost_usd": None, "cost_usd_high": 0.75, "lost_cache_usd": 0.125},
+        **{"cost_usd": None, "cost_usd_high": 1.25, "lost_cache_usd": 0.125},
         **{"prompt_hash": "abc", "prompt_text": None, "answer_text": None},
         "energy_wh": measured,
         "feedback": None,
@@ -101,16 +109,27 @@ def test_an_entry_comes_back_as_plain_json_with_every_figure(ledger: Ledger) -> 
             {
                 **{"candidate": "small", "outcome": "failed", "error": "Timeout", "seconds": 1.0},
                 **{"usage": None, "cost_usd": None, "cost_usd_high": 0.5, "energy_wh": None},
-                "predicted_tokens": None,
+                **{"predicted_tokens": None, "purpose": "answer"},
             },
             {
                 **{"candidate": "large", "outcome": "answered", "error": None, "seconds": 1.0},
                 "usage": {
                     **{"input_tokens": 9, "output_tokens": 8, "cached_tokens": 3},
                     **{"cache_write_tokens": 2, "reasoning_tokens": 1, "free": True},
+                    "estimated": False,
                 },
                 **{"cost_usd": 0.25, "cost_usd_high": None, "energy_wh": measured},
-                "predicted_tokens": None,
+                **{"predicted_tokens": None, "purpose": "answer"},
+            },
+            {
+                **{"candidate": "large", "outcome": "dropped", "error": None, "seconds": 1.0},
+                "usage": {
+                    **{"input_tokens": 9, "output_tokens": 8, "cached_tokens": 0},
+                    **{"cache_write_tokens": 0, "reasoning_tokens": 0, "free": False},
+                    "estimated": True,
+                },
+                **{"cost_usd": 0.5, "cost_usd_high": None, "energy_wh": None},
+                **{"predicted_tokens": 30, "purpose": "check"},
             },
         ],
         "alternatives": [
@@ -121,6 +140,16 @@ def test_an_entry_comes_back_as_plain_json_with_every_figure(ledger: Ledger) -> 
             {
                 **{"candidate": "large", "quality": 0.75, "local": False, "cost_usd": None},
                 "energy_wh": None,
+            },
+        ],
+        "verdicts": [
+            {
+                **{"candidate": "small", "verifier": "judge", "probability": 0.25},
+                **{"note": "too short", "seconds": 0.5},
+            },
+            {
+                **{"candidate": "large", "verifier": "format", "probability": None},
+                **{"note": "", "seconds": 0.0},
             },
         ],
     }
@@ -156,12 +185,13 @@ def test_texts_are_kept_only_where_that_is_asked_for(keep: bool, path: Path) -> 
 def test_memory_keeps_the_last_entries_and_their_parts() -> None:
     ledger = Ledger(limit=3)
     for number in range(10):
-        ledger.add(entry(number, alternatives=(other("small", 0.5),)))
+        said = (Verdict("judge", 0.5),)
+        ledger.add(entry(number, alternatives=(other("small", 0.5),), verdicts=said))
         ledger.feedback(f"d{number}", 1)
     assert len(ledger) == 3
     assert ids(ledger) == ["d7", "d8", "d9"]
     assert ledger._connection is not None
-    for table in ("attempts", "alternatives", "feedback"):
+    for table in ("attempts", "alternatives", "verdicts", "feedback"):
         counted = f"SELECT count(*) FROM {table}"  # noqa: S608
         assert ledger._connection.execute(counted).fetchone() == (3,)
     with pytest.raises(UnknownDecisionError, match=r"'d2'.*the last 3 calls of this process"):

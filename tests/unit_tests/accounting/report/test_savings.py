@@ -16,7 +16,7 @@ import pytest
 from shared_core.accounting.ledger.ledger import Ledger, LedgerFile
 from shared_core.accounting.report.savings import Report, make_report
 from shared_core.errors import ConfigurationError, StorageError
-from shared_core.types import Alternative, Entry, Scope, Usage
+from shared_core.types import Alternative, Entry, Scope, Usage, Verdict
 from tests.fakes.entries import attempt, energy, entry, other
 
 
@@ -162,7 +162,11 @@ def test_calls_and_their_endings_are_counted() -> None:
 
 def test_what_bought_no_answer_stands_apart() -> None:
     attempts = (
-        attempt("small", 1, energy=energy(3)),  # a draft that was dropped
+        attempt("small", 1, energy=energy(3)),  # a draft that was not kept
+        attempt("small", 0.5, outcome="dropped", usage=Usage(100, 7, estimated=True)),
+        attempt("large", 3, purpose="check"),
+        attempt("large", 4, purpose="check", outcome="dropped"),
+        attempt("large", 1, purpose="check", outcome="failed"),
         attempt("large", None, outcome="failed"),
         attempt("large", 0, outcome="resting", usage=None),
         attempt("large", 5, energy=energy(4)),
@@ -171,10 +175,14 @@ def test_what_bought_no_answer_stands_apart() -> None:
     left = call(1, "small", 2, outcome="cancelled", attempts=(attempt(outcome="cancelled"),))
     report = reported(kept, left)
     figures = {one["what"]: one for one in report.apart}
-    draft = figures["drafts that were dropped"]
+    draft = figures["drafts that were not kept"]
     assert (draft["count"], draft["usd"], draft["wh"]) == (1, 1, 3)
+    dropped = figures["drafts that were broken off"]
+    assert (dropped["count"], dropped["usd"], dropped["wh_unknown"]) == (1, 0.5, 1)
+    checks = figures["calls that checked drafts"]
+    assert (checks["count"], checks["usd"]) == (2, 7)
     failed = figures["attempts that failed"]
-    assert (failed["count"], failed["usd"], failed["usd_unknown"]) == (1, None, 1)
+    assert (failed["count"], failed["usd"], failed["usd_unknown"]) == (2, 1, 1)
     assert figures["attempts that were cancelled"]["usd"] == 0.001
     assert figures["warm prompt caches that were left"]["usd"] == 0.25
     own = figures["the router's own time"]
@@ -243,6 +251,71 @@ def test_feedback_stands_beside_what_was_predicted() -> None:
     assert large["score"]["low"] < large["score"]["value"] == 0.5 < large["score"]["high"]
     assert report.quality["scores"] == 20
     assert report.quality["predicted"] == pytest.approx(0.75)
+
+
+# Drafts that were looked at
+
+
+def looked_at(number: int, probability: float | None, *, kept: bool) -> Entry:
+    """A call whose draft of small was looked at twice; large answers where it is not kept."""
+    said = (
+        Verdict("format", 0.99, "", "small"),
+        Verdict("judge", probability, "", "small"),
+        *(() if kept else (Verdict("judge", 0.9, "", "large"),)),
+    )
+    attempts = (attempt("small", 1), attempt("large", 2, purpose="check"))
+    attempts += () if kept else (attempt("large", 10),)
+    answered = "small" if kept else "large"
+    return call(number, answered, None, attempts=attempts, verdicts=said)
+
+
+def test_drafts_that_were_looked_at_stand_beside_their_scores(tmp_path: Path) -> None:
+    ledger = Ledger()
+    for number, (probability, kept) in enumerate(
+        [(0.8, True), (0.7, True), (0.9, True), (0.2, False), (None, False)]
+    ):
+        ledger.add(looked_at(number, probability, kept=kept))
+    for number, score in ((0, 1), (1, 0.5), (3, 0)):
+        ledger.feedback(f"d{number}", score)
+    report = ledger.report()
+    small = row(report.drafts, name="small")
+    assert (small["drafts"], small["accepted"]) == (5, 3)
+    assert small["probability"] == pytest.approx((0.8 + 0.7 + 0.9 + 0.2) / 4)
+    assert (small["scores"], small["score"]) == (2, 0.75)
+    assert small["rated_probability"] == pytest.approx(0.75)
+    large = row(report.drafts, name="large")
+    assert (large["drafts"], large["accepted"], large["scores"], large["score"]) == (2, 2, 1, 0)
+    assert "drafts looked at" in str(report)
+    assert report.as_dict()["drafts"] == report.drafts
+    report.to_html(tmp_path / "page.html")
+    assert "drafts looked at" in (tmp_path / "page.html").read_text()
+    report.to_csv(tmp_path / "calls.csv")
+    with (tmp_path / "calls.csv").open(newline="") as file:
+        lines = [(one["checks"], one["draft_probability"]) for one in csv.DictReader(file)]
+    assert lines == [("1", "0.8"), ("1", "0.7"), ("1", "0.9"), ("1", "0.9"), ("1", "0.9")]
+    later = ledger.report(since=1_000_003)
+    assert row(later.drafts, name="small")["drafts"] == 2
+
+
+def test_where_no_draft_was_looked_at_nothing_is_said_of_any() -> None:
+    report = reported(*by_hand())
+    assert report.drafts == []
+    assert "drafts looked at" not in str(report)
+
+
+def test_checks_are_spent_and_never_the_answer() -> None:
+    """Of the same candidate too: its check is neither what it answers at nor how fast."""
+    attempts = (
+        attempt("small", 1, energy=energy(1), seconds=2),
+        attempt("small", 4, energy=energy(4), seconds=9, purpose="check"),
+    )
+    entries = [call(n, "small", None, attempts=attempts) for n in range(20)]
+    report = reported(*entries)
+    assert report.spent["usd"] == 100
+    assert row(report.models, name="small")["mean_seconds"] == 2
+    found = row(report.saved, baseline="always-cheapest", unit="USD")
+    assert (found["spent"], found["other"]["value"]) == (100, 20)  # as estimated: never alone
+    assert found["saved"]["value"] == -80
 
 
 # Shadow mode
