@@ -183,18 +183,29 @@ def as_messages(turns: Sequence[Turn]) -> list[ChatMessage]:
     return [ChatMessage(turn.text, role=roles.get(turn.role, MessageRole.USER)) for turn in turns]
 
 
-def reason_of(response: object) -> str | None:
-    """Return why a response ended, where integrations say so: OpenAI's and Anthropic's places."""
-    raw = getattr(response, "raw", None)
-    reason = _get(_first_choice(response), "finish_reason") or _get(raw, "stop_reason")
-    return reason if isinstance(reason, str) else None
+def reason_of(parts: Sequence[object]) -> str | None:
+    """Return why an answer ended, where integrations say so: OpenAI's and Anthropic's places.
+
+    Args:
+        parts: Its one response, or all those of a stream: the last ones may tell usage alone.
+    """
+    for part in reversed(parts):
+        raw = getattr(part, "raw", None)
+        reason = _get(_first_choice(part), "finish_reason") or _get(raw, "stop_reason")
+        if isinstance(reason, str):
+            return reason
+    return None
 
 
-def logprobs_of(response: object) -> tuple[float, ...] | None:
-    """Return the log probability of each token, where the raw response has them as OpenAI's."""
-    tokens = _get(_get(_first_choice(response), "logprobs"), "content")
-    listed = list(tokens) if isinstance(tokens, Sequence) else []
-    found = [_get(token, "logprob") for token in listed]
+def logprobs_of(parts: Sequence[object]) -> tuple[float, ...] | None:
+    """Return the log probability of each token, where raw responses have them as OpenAI's.
+
+    Args:
+        parts: The one response, or all those of a stream, each of which has its own tokens'.
+    """
+    told = (_get(_get(_first_choice(part), "logprobs"), "content") for part in parts)
+    tokens = [token for listed in told if isinstance(listed, Sequence) for token in listed]
+    found = [_get(token, "logprob") for token in tokens]
     numbers = [float(one) for one in found if isinstance(one, (int, float))]
     return tuple(numbers) if numbers and len(numbers) == len(found) else None
 

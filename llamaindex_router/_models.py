@@ -14,7 +14,7 @@ from shared_core.errors import ConfigurationError
 from shared_core.tokens import LIMITS, without_limits
 from shared_core.types import Candidate, Listing
 
-__all__ = ["common_metadata", "limited", "look_at", "tuned"]
+__all__ = ["common_metadata", "counted", "limited", "look_at", "tuned"]
 
 _ADDRESSES = ("api_base", "azure_endpoint", "base_url")
 """Where integrations keep the address that they call."""
@@ -80,9 +80,21 @@ def limited(model: LLM, kwargs: Mapping[str, Any], tokens: int) -> tuple[LLM, Ma
     return model, {**rest, limit: tokens}
 
 
+def counted(model: LLM) -> dict[str, Any]:
+    """Return the arguments of a streamed call that make it tell its usage: OpenAI's own needs them.
+
+    Servers that merely speak its API may refuse them, so no other integration gets any.
+    """
+    own = type(model).__module__ == "llama_index.llms.openai.base"
+    return {"stream_options": {"include_usage": True}} if own else {}
+
+
 def tuned(candidate: Candidate, params: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of a call for those neutral parameters that the candidate knows."""
-    known = type(candidate.model).model_fields
+    model = candidate.model
+    known = set(type(model).model_fields)
+    if not model.metadata.is_chat_model:
+        known.discard("logprobs")  # a number of alternatives there, not a yes
     return {
         name: params[name]
         for name in ("temperature", "logprobs")

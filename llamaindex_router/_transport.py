@@ -6,7 +6,7 @@ for `complete`, `chat_with_tools` and `structured_predict`. So one transport ser
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -26,7 +26,7 @@ from llamaindex_router._messages import (
     text_of,
     usage_of,
 )
-from llamaindex_router._models import limited, tuned
+from llamaindex_router._models import counted, limited, tuned
 from llamaindex_router._usage import Watch
 from llamaindex_router.events import announce_entry
 from shared_core.execution import failures
@@ -104,7 +104,7 @@ class LLMTransport:
                     chunk = next(chunks, _END)
                 if chunk is _END:
                     return
-                yield self._stamped(chunk, ask)
+                yield self._stamped(chunk, ask.candidate)
 
     async def astream(self, ask: Ask) -> AsyncGenerator[Any, None]:
         """Do the same without blocking."""
@@ -117,11 +117,16 @@ class LLMTransport:
                     chunk = await anext(chunks, _END)
                 if chunk is _END:
                     return
-                yield self._stamped(chunk, ask)
+                yield self._stamped(chunk, ask.candidate)
 
     def join(self, ask: Ask, chunks: list[Any]) -> Reply:
         """Make one reply out of a stream, of which each response holds all that came before."""
-        return self._reply(ask, chunks[-1] if chunks else None, self._watched)
+        if not ask.visible and not chunks:
+            return Reply(ask.candidate, parse_error=ValueError("the stream had no response"))
+        native = chunks[-1] if chunks else None
+        if not ask.visible and isinstance(native, (ChatResponse, CompletionResponse)):
+            native = native.model_copy(update={"delta": None})
+        return self._reply(ask, native, self._watched, chunks)
 
     def recorded(self, entry: Entry) -> None:
         """Tell who listens to LlamaIndex's events."""
@@ -132,7 +137,7 @@ class LLMTransport:
         native = reply.native
         if isinstance(native, (ChatResponse, CompletionResponse)):
             native = native.model_copy(update={"delta": reply.text})
-        return (native,)
+        return (self._stamped(native, reply.candidate),)
 
     def is_visible(self, chunk: Any) -> bool:
         """Tell whether the response shows anything: text, a tool call, structured output."""
@@ -160,6 +165,8 @@ class LLMTransport:
             args, kwargs = (as_messages(ask.turns),), {}
         else:
             args, kwargs = self.request.arguments(candidate)
+        if "stream_" in prefix and not ask.visible:
+            kwargs = {**counted(model), **kwargs}
         if ask.params:
             model, kwargs = _with_params(model, method, kwargs, ask.params, candidate)
         return getattr(model, prefix + method)(*args, **kwargs)
@@ -177,19 +184,24 @@ class LLMTransport:
             raise error
         return Reply(ask.candidate, parse_error=error, usage=watch.usage)
 
-    def _reply(self, ask: Ask, native: Any, watch: Watch | None) -> Reply:
-        """Return what the core needs to know of an answer; all of it where it is held back."""
+    def _reply(
+        self, ask: Ask, native: Any, watch: Watch | None, parts: Sequence[Any] = ()
+    ) -> Reply:
+        """Return what the core needs to know of an answer; all of it where it is held back.
+
+        What a provider says of each part of a stream is found in `parts` alone.
+        """
         parsed = None if isinstance(native, (ChatResponse, CompletionResponse)) else native
         usage = usage_of(native) if watch is None else watch.usage
         reply = Reply(ask.candidate, native, text_of(native), parsed, usage=usage)
         if ask.visible:
             return reply
-        return replace(
-            reply,
-            tool_calls=self._tool_calls(ask, native),
-            finish_reason=reason_of(native),
-            logprobs=logprobs_of(native),
-        )
+        try:
+            reply = replace(reply, tool_calls=self._tool_calls(ask, native))
+        except Exception as error:  # noqa: BLE001 - arguments that cannot be decoded
+            reply = replace(reply, parse_error=error)
+        said = parts or (native,)
+        return replace(reply, finish_reason=reason_of(said), logprobs=logprobs_of(said))
 
     def _tool_calls(self, ask: Ask, native: Any) -> tuple[tuple[str, Mapping[str, Any]], ...]:
         model = self.candidate(ask.candidate).model
@@ -198,11 +210,11 @@ class LLMTransport:
         calls = model.get_tool_calls_from_response(native, error_on_no_tool_call=False)
         return tuple((call.tool_name, call.tool_kwargs) for call in calls)
 
-    def _stamped(self, chunk: Any, ask: Ask) -> Any:
+    def _stamped(self, chunk: Any, candidate: str) -> Any:
         decision = self.decision
         so_far = {
             "decision_id": decision.id,
-            "candidate": ask.candidate,
+            "candidate": candidate,
             "reason": decision.reason,
             "calibrated": decision.calibrated,
             "attempts": [],

@@ -28,7 +28,6 @@ from shared_core import (
     Candidate,
     DeadlineExceededError,
     Policy,
-    RouterError,
     StreamInterruptedError,
     cleared,
     deadline_s,
@@ -280,7 +279,7 @@ class Case:
         assert heard.records == []
         assert heard.texts == ([f"{self.faulty} "] if self.end == "breaks" else [])
         if self.end == "breaks":
-            self._check_interruption(heard.error)
+            self._check_break(heard)
             return
         if len(self.asked) == 1:
             assert isinstance(heard.error, self.trouble.error)
@@ -293,12 +292,13 @@ class Case:
             assert f"{name}: {type(error).__name__}: {error}" in str(heard.error)
         assert heard.error.__cause__ is heard.error.errors[-1][1]
 
-    def _check_interruption(self, error: Exception | None) -> None:
-        """See that it carries what was shown; an error of ours carries it itself."""
-        assert isinstance(error, RouterError)
-        assert error.partial == f"{self.faulty} "
-        own = error.__cause__ if isinstance(error, StreamInterruptedError) else error
-        assert isinstance(own, self.trouble.error)
+    def _check_break(self, heard: Heard) -> None:
+        error: Any = heard.error
+        assert error.partial == heard.texts[0]
+        if isinstance(error, StreamInterruptedError):
+            assert error.candidate == self.faulty
+            error = error.__cause__
+        assert isinstance(error, self.trouble.error)
 
 
 def cases(forms: Iterable[Form]) -> list[Any]:

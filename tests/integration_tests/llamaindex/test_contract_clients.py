@@ -18,7 +18,7 @@ from llama_index.core.llms import ChatMessage
 from llama_index.llms.openai_like import OpenAILike
 
 from llamaindex_router import Candidate, RouterLLM
-from shared_core import AllCandidatesFailedError
+from shared_core import AllCandidatesFailedError, StreamInterruptedError
 from tests.fakes.openai_server import Fault, OpenAIServer
 from tests.integration_tests.llamaindex.forms import (
     FORMS,
@@ -208,14 +208,13 @@ def test_a_real_clients_other_errors_are_raised_as_they_are(
 
 
 @pytest.mark.parametrize("form", [f for f in STREAMED if f in RECORDED])
-def test_after_a_visible_chunk_the_error_is_the_bare_clients(
+def test_after_a_visible_chunk_the_bare_clients_error_is_the_cause(
     form: Form, server: OpenAIServer, bare: OpenAILike, llm: RouterLLM
 ) -> None:
-    raised = []
-    for one in (bare, llm):
-        server.script("small", [Fault("reset", after=3)])
-        with pytest.raises(Exception) as caught:
-            form(one)
-        raised.append(type(caught.value))
-    assert raised[0] is raised[1]
+    server.script("small", [Fault("reset", after=3)] * 2)
+    with pytest.raises(Exception) as bares:
+        form(bare)
+    with pytest.raises(StreamInterruptedError) as caught:
+        form(llm)
+    assert type(caught.value.__cause__) is bares.type
     assert server.asked("large") == []

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared_core import AllCandidatesFailedError
+from shared_core import AllCandidatesFailedError, StreamInterruptedError
 from tests.fakes.script import Break
 from tests.integration_tests.llamaindex.forms import (
     FORMS,
@@ -69,18 +69,23 @@ def test_who_was_asked_for_by_name_has_no_substitute(form: Form) -> None:
 @pytest.mark.parametrize("form", [f for f in STREAMED if f in RECORDED[:8]])
 def test_nothing_is_spliced(form: Form) -> None:
     large = ScriptedLLM(model="large")
-    broken = ScriptedLLM(replies=[Break(Busy(), after=1, reply=["Hel", "lo"])])
-    with pytest.raises(Busy):
+    busy = Busy("busy")
+    broken = ScriptedLLM(replies=[Break(busy, after=1, reply=["Hel", "lo"])])
+    with pytest.raises(StreamInterruptedError, match=r"'small' broke off.*busy") as caught:
         form(router(broken, large))
+    assert (caught.value.candidate, caught.value.partial) == ("small", "Hel")
+    assert caught.value.__cause__ is busy
     assert large.calls == []
 
 
 @pytest.mark.parametrize("form", [f for f in STREAMED if f not in RECORDED[:8]])
 def test_half_a_tool_call_is_visible_too(form: Form) -> None:
     large = ScriptedLLM(model="large")
-    broken = ScriptedLLM(replies=[Break(Busy(), after=1)])  # after half of its arguments
-    with pytest.raises(Busy):
+    busy = Busy()
+    broken = ScriptedLLM(replies=[Break(busy, after=1)])  # after half of its arguments
+    with pytest.raises(StreamInterruptedError) as caught:
         form(router(broken, large))
+    assert caught.value.__cause__ is busy
     assert large.calls == []
 
 
@@ -98,6 +103,6 @@ def test_half_a_tool_call_is_visible_wherever_it_is(emptied: str) -> None:
     llm = router(Onefold(replies=[Break(Busy(), after=1)]), large)
     stream = llm.stream_chat_with_tools([TOOL], user_msg="weather?", tool_required=True)
     assert next(stream).additional_kwargs["router"]["candidate"] == "small"
-    with pytest.raises(Busy):
+    with pytest.raises(StreamInterruptedError):
         list(stream)
     assert large.calls == []
