@@ -34,8 +34,9 @@ _SURE = 0.01
 class Verifier(Protocol):
     """Tells how probable it is that a draft is right.
 
-    It may also have `glance(draft)`, which does the same for a draft that is still growing
-    (`draft.whole` is false), at once and without asking anybody, and returns a probability or None;
+    It may also have `glance(draft)`, for a draft that is still growing (`draft.whole` is false): at
+    once and without asking anybody it returns the probability and the standard deviation (log odds)
+    of what the rest of the draft will move that by; or None, while there is too little.
     `inline_glance` is False where that takes more than a millisecond. It may have `reach`, the most
     by which it moves the log odds: it is not asked where that could not change what becomes of the
     draft. It may have `params` that the draft has to be asked with, as in `Ask.params`.

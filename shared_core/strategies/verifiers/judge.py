@@ -92,7 +92,6 @@ class Judge:
             visible=False,
             params=_PARAMS,
             turns=turns,
-            replace=True,
             purpose="check",
         )
 

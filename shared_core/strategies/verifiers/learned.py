@@ -83,13 +83,6 @@ class LearnedVerifier:
         """Standard deviation (log odds) of what it moves the probability by."""
         return float(self.head.spread[_WHOLE])
 
-    def spread_at(self, share: float) -> float:
-        """Return the standard deviation of what is still to come once a share of a draft is there.
-
-        In log odds: the whole draft's minus those at the nearest share that was learned about.
-        """
-        return float(self.head.drift[_place(share)])
-
     def verify(self, draft: Draft) -> Verification:
         """See `Verifier.verify`."""
         inline = self.reader is None and len(draft.reply.text) <= _INLINE
@@ -97,23 +90,20 @@ class LearnedVerifier:
         (verdict,) = yield (check,)
         return cast(Verdict, verdict)
 
-    def glance(self, draft: Draft) -> float | None:
-        """Return the probability of a draft that is still growing, None while there is too little.
+    def glance(self, draft: Draft) -> tuple[float, float] | None:
+        """See `Verifier`: what a growing draft is worth by its surface, and how surely.
 
-        By its surface alone, against its expected length.
+        It is judged against its expected length; None where that is unknown.
         """
-        if not draft.reply.text.strip():
-            return None
-        if draft.whole:
-            surface = draft_features(draft.prompt.text, draft.reply.text)
-            return self._probability(draft, surface, _WHOLE)
         if not draft.expected_tokens:
             return None
         share = estimate_tokens(draft.reply.text) / draft.expected_tokens
         if share < SHARES[0]:
             return None
+        place = min(_place(share), _WHOLE - 1)
         surface = draft_features(draft.prompt.text, draft.reply.text)
-        return self._probability(draft, surface, min(_place(share), _WHOLE - 1))
+        found = self._probability(draft, surface, place)
+        return None if found is None else (found, float(self.head.drift[place]))
 
     def contributions(self, draft: Draft) -> list[tuple[str, float]]:
         """Return what moved the log odds of a whole draft by its surface, largest first."""

@@ -59,9 +59,9 @@ class Wording:
         """See `Verifier.verify`."""
         return looked(self.name, self._look, draft)
 
-    def glance(self, draft: Draft) -> float | None:
-        """See `Verifier`: a loop shows while an answer grows."""
-        return min(draft.prior, _FAILED) if _failure(draft) else None
+    def glance(self, draft: Draft) -> tuple[float, float] | None:
+        """See `Verifier`: a loop shows while an answer grows, and nothing mends it."""
+        return (min(draft.prior, _FAILED), 0.0) if _failure(draft) else None
 
     def _look(self, draft: Draft) -> Verdict:
         reply = draft.reply

@@ -76,7 +76,7 @@ def test_what_is_asked_and_how() -> None:
     driven = Obeying(says=[RIGHT])
     driven.verdict(Judge("large"), draft("Twelve.", "What is 3 * 4?"))
     (ask,) = driven.asks
-    assert (ask.candidate, ask.visible, ask.replace, ask.purpose) == ("large", False, True, "check")
+    assert (ask.candidate, ask.visible, ask.purpose) == ("large", False, "check")
     assert ask.params == {"temperature": 0, "max_tokens": 64}
     assert [turn.role for turn in ask.turns] == ["system", "user"]
 

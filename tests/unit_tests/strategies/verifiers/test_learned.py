@@ -135,13 +135,11 @@ def test_glances_at_a_growing_draft() -> None:
     assert verifier.glance(draft(part, whole=False)) is None
     assert verifier.glance(draft(part, whole=False, expected_tokens=1000)) is None
     early = verifier.glance(draft(part, whole=False, expected_tokens=10))
+    later = verifier.glance(draft(part, whole=False, expected_tokens=5))
     assert early is not None
-    assert 0 < early < 1
-    whole = verifier.glance(draft(GOOD))
-    assert whole == judged(verifier, draft(GOOD)).probability
-    spreads = [verifier.spread_at(share) for share in (0.0, 0.3, 0.6, 0.8, 1.0, 2.0)]
-    assert spreads[-1] == spreads[-2] == 0.0
-    assert min(spreads[:4]) > 0
+    assert later is not None
+    assert 0 < early[0] < 1
+    assert 0 < later[1] < early[1]
     assert verifier.spread > 0
 
 

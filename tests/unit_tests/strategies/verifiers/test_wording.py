@@ -152,7 +152,7 @@ def test_a_failure_never_makes_an_answer_more_probable() -> None:
 def test_a_glance_sees_what_no_end_can_mend() -> None:
     growing = replace(draft("I don't know"), whole=False)
     assert Wording().glance(growing) is None  # it may go on
-    assert Wording().glance(draft("no, " * 500)) == 0.05
+    assert Wording().glance(draft("no, " * 500)) == (0.05, 0.0)
     assert Wording().glance(draft("")) is None
     assert Wording().glance(draft("The capital of", "Answer in one word.")) is None
 
