@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         Structure,
         Wording,
         measured,
+        standard_verifiers,
     )
 
 __all__ = [
@@ -77,6 +78,7 @@ __all__ = [
     "max_cost_usd",
     "max_energy_wh",
     "measured",
+    "standard_verifiers",
 ]
 
 
@@ -94,6 +96,7 @@ _OF_THE_CORE = (
     "Structure",
     "Wording",
     "measured",
+    "standard_verifiers",
 )
 _LAZY = {
     "ChatRouter": "langchain_router.chat_models",

@@ -36,6 +36,7 @@ from shared_core import (
     max_cost_usd,
     max_energy_wh,
     measured,
+    standard_verifiers,
 )
 
 __all__ = [
@@ -68,4 +69,5 @@ __all__ = [
     "max_cost_usd",
     "max_energy_wh",
     "measured",
+    "standard_verifiers",
 ]

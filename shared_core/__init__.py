@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from shared_core.strategies.verifiers.judge import Judge
     from shared_core.strategies.verifiers.learned import LearnedVerifier
     from shared_core.strategies.verifiers.likelihood import Likelihood
+    from shared_core.strategies.verifiers.standard import standard_verifiers
     from shared_core.strategies.verifiers.structure import Structure
     from shared_core.strategies.verifiers.wording import Wording
 
@@ -97,6 +98,7 @@ __all__ = [
     "max_cost_usd",
     "max_energy_wh",
     "measured",
+    "standard_verifiers",
 ]
 
 
@@ -115,6 +117,7 @@ _LAZY = {
     "Structure": "shared_core.strategies.verifiers.structure",
     "Wording": "shared_core.strategies.verifiers.wording",
     "measured": "shared_core.accounting.energy.meters",
+    "standard_verifiers": "shared_core.strategies.verifiers.standard",
 }
 """What whoever needs a `Policy` alone should not wait for."""
 

@@ -20,7 +20,7 @@ from shared_core.errors import AllCandidatesFailedError, BudgetExceededError, Co
 from shared_core.strategies.single import Single
 from shared_core.strategies.stakes import Stakes
 from shared_core.strategies.verifiers.base import Verifier, as_verifiers, logit
-from shared_core.strategies.verifiers.standard import standard
+from shared_core.strategies.verifiers.standard import standard_verifiers
 from shared_core.types import (
     Ask,
     Decision,
@@ -48,7 +48,7 @@ class Cascade:
 
     Args:
         verify: Who looks at drafts, cheap ones first: verifiers, or functions of a `Draft` that
-            return how probable it is that it is right. None: `standard()`.
+            return how probable it is that it is right. None: `standard_verifiers()`.
         accept: Probability from which a draft is accepted, 0 to 1. None: by the policy, from δ
             under what the best candidate left would probably achieve on this prompt.
         unverified: What becomes of a draft of which no verifier can tell anything.
@@ -79,7 +79,7 @@ class Cascade:
             )
         if type(self.max_drafts) is not int or self.max_drafts < 1:
             raise ConfigurationError(f"cascade: max_drafts must be 1 or more: {self.max_drafts!r}")
-        found = standard() if self.verify is None else as_verifiers(self.verify)
+        found = standard_verifiers() if self.verify is None else as_verifiers(self.verify)
         if not found:
             raise ConfigurationError("cascade: verify names nobody; leave it out for the standard")
         object.__setattr__(self, "verifiers", found)

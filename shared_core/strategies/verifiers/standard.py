@@ -7,10 +7,10 @@ from shared_core.strategies.verifiers.learned import LearnedVerifier
 from shared_core.strategies.verifiers.structure import Structure
 from shared_core.strategies.verifiers.wording import Wording
 
-__all__ = ["standard"]
+__all__ = ["standard_verifiers"]
 
 
-def standard() -> tuple[Verifier, ...]:
+def standard_verifiers() -> tuple[Verifier, ...]:
     """Return them, cheap ones first; none needs more than the base installation.
 
     `Arithmetic` is not among them: the learned one has looked at the sums already, and the same
