@@ -56,8 +56,11 @@ def test_a_loop_is_improbable(loop: str) -> None:
     ("answer", "asked"),
     [
         ("| " + "-" * 500, "Hello"),  # a table's rule
+        ("It is 12." + "</s>" * 300, "Hello"),  # some servers send what a batch is padded with
+        ("It is 12." + "<|endoftext|>" * 300, "Hello"),
         ("and so on. " * 5, "Hello"),
-        ("yes " * 500, "Repeat yes 500 times"),
+        ("yes " * 500, "Repeat yes, as often as you can."),
+        ("yes " * 500, "Say yes 500 times"),
         ("".join(f"{n}. item\n" for n in range(300)), "Hello"),
         ("Paris.", "Hello"),
         ("I cannot find a mistake in it: 12 is right.", "Hello"),
