@@ -16,7 +16,7 @@ __all__ = ["Form", "asked_form"]
 _READ: Final = 2_000  # characters of either end
 _NAMES: Final = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _COUNT: Final = rf"([0-9]{{1,4}}|{'|'.join(_NAMES)}|a single)"
-_REPLY: Final = r"\b(?:answer|reply|respond|output|return)(?: me)?(?: with| in| using)?"
+_REPLY: Final = r"\b(?:answer|reply|respond)(?: with| in| using)?"  # what programs print is theirs
 _KIND: Final = r"(word|number|integer|digit|letter)\b"
 _SINGLE: Final = (
     re.compile(rf"{_REPLY} (?:only |just |exactly )?(?:one|a single|1)[ -]{_KIND}"),
@@ -33,8 +33,9 @@ _MOST: Final = (
     re.compile(rf"\bin (?:only |just |exactly )?{_COUNT} (sentences?)\b"),
 )
 _ITEMS: Final = re.compile(
-    rf"\b(?:list|name|give me|suggest|provide|enumerate|list of)(?: exactly| the| me| of| top)? "
-    rf"{_COUNT} ([a-z]{{3,}})"
+    r"(?:^|[.!?:] |\b(?:please|you|and|then) )(?:list|name|give me|write|suggest|provide(?: me with)?)"
+    rf"(?: exactly| the| a list of)?(?: top)? {_COUNT} ([a-z]{{3,}})",
+    re.MULTILINE,
 )
 _NO_ITEMS: Final = frozenset(("words", "sentence", "sentences", "paragraph", "paragraphs", "times"))
 _JSON: Final = re.compile(
@@ -67,11 +68,13 @@ def asked_form(text: str) -> Form:
     if len(text) > 2 * _READ:
         text = f"{text[:_READ]}\n{text[-_READ:]}"
     text = text.casefold()
-    most = {kind.rstrip("s"): _number(n) for rule in _MOST for n, kind in rule.findall(text)}
     single = next((found[1] for rule in _SINGLE if (found := rule.search(text))), None)
+    items = _items(text)
+    most = {kind.rstrip("s"): _number(n) for rule in _MOST for n, kind in rule.findall(text)}
+    most = {} if items or "each" in text else most  # so long is each of several things, not all
     return Form(
         single=_SAME.get(single or "", single),
-        items=_items(text),
+        items=items,
         words=most.get("word"),
         sentences=most.get("sentence"),
         json=_JSON.search(text) is not None,

@@ -45,6 +45,10 @@ _HEDGE: Final = re.compile(
     r"|\b(?:hard|difficult|impossible) to (?:say|tell|determine)\b|\bnot enough information\b"
 )
 _ITEM: Final = re.compile(r"^[ \t]{0,8}(?:[-*•+]|\(?[0-9]{1,3}[.):])[ \t]*\S", re.MULTILINE)
+_MARKUP: Final = re.compile(r"<[^<>]{1,30}>")
+_REPEAT: Final = re.compile(
+    r"\brepeat|\b(?:write|say|print|output|type)\b[^.\n]{0,60}[0-9] times\b"
+)
 _SENTENCE_END: Final = re.compile(r"[.?!](?=\s|$)")
 _LETTER: Final = re.compile(r"\W{0,3}(?:option |answer:? )?\W{0,3}[a-z]\W{0,3}")
 
@@ -99,8 +103,7 @@ def _refuses(text: str) -> bool:
 
 
 def _may_loop(draft: Draft) -> bool:
-    asked = draft.prompt.text[-_READ:].casefold()
-    return "repeat" in asked or " times" in asked
+    return _REPEAT.search(_ends(draft.prompt.text).casefold()) is not None
 
 
 def _loops(text: str) -> bool:
@@ -109,7 +112,8 @@ def _loops(text: str) -> bool:
     before = tail.rfind(tail[-_PIECE:], 0, max(0, len(tail) - 1))
     period = len(tail) - _PIECE - before
     length = max(300, 5 * period)
-    if before < 0 or length > len(tail) or not any(map(str.isalpha, tail[-period:])):
+    words = _MARKUP.sub("", tail[-2 * period :])  # a table's rule and padding are no loops
+    if before < 0 or length > len(tail) or not any(map(str.isalpha, words)):
         return False
     return tail[-length:] == (tail[-period:] * (length // period + 1))[-length:]
 

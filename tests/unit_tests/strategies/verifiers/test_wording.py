@@ -56,8 +56,11 @@ def test_a_loop_is_improbable(loop: str) -> None:
     ("answer", "asked"),
     [
         ("| " + "-" * 500, "Hello"),  # a table's rule
+        ("It is 12." + "</s>" * 300, "Hello"),  # some servers send what a batch is padded with
+        ("It is 12." + "<|endoftext|>" * 300, "Hello"),
         ("and so on. " * 5, "Hello"),
-        ("yes " * 500, "Repeat yes 500 times"),
+        ("yes " * 500, "Repeat yes, as often as you can."),
+        ("yes " * 500, "Say yes 500 times"),
         ("".join(f"{n}. item\n" for n in range(300)), "Hello"),
         ("Paris.", "Hello"),
         ("I cannot find a mistake in it: 12 is right.", "Hello"),
@@ -105,6 +108,10 @@ def test_a_hedge_is_modest_evidence_against(answer: str) -> None:
         ("Sum it up in two sentences", Form(sentences=2)),
         ("in 40 words or less", Form(words=40)),
         ("Return your answer as valid JSON", Form(json=True)),
+        ("Write 50 short stories under ten words", Form(items=50)),
+        ("Say in one sentence what each of them does", Form()),
+        ("Each of them can provide 3 large salads", Form()),
+        ("def f(x): # Given a list of two strings, output one integer.", Form()),
         ("What is JSON?", Form()),
         ("How many words are in this sentence?", Form()),
         ("Explain at length", Form()),
