@@ -105,7 +105,8 @@ class ChatTransport:
         request: What is asked.
         candidate: Gives a candidate by name.
         config: The router run's child config.
-        streaming: Whole answers are collected from a stream, so that handlers see the tokens.
+        streaming: Whole answers are collected from a stream, so that handlers see the tokens;
+            not those that are held back.
     """
 
     request: Request
@@ -116,7 +117,7 @@ class ChatTransport:
 
     def send(self, ask: Ask) -> Reply:
         """Call the asked candidate."""
-        if self.streaming:
+        if self.streaming and ask.visible:
             return reply_of(ask, _merged(list(self.stream(ask))))
         model, asked, kwargs = self.parts(ask)
         with self.watched(ask) as config:
@@ -124,7 +125,7 @@ class ChatTransport:
 
     async def asend(self, ask: Ask) -> Reply:
         """Call the asked candidate without blocking."""
-        if self.streaming:
+        if self.streaming and ask.visible:
             return reply_of(ask, _merged([chunk async for chunk in self.astream(ask)]))
         model, asked, kwargs = self.parts(ask)
         with self.watched(ask) as config:
@@ -283,13 +284,14 @@ def usage_of(message: AIMessage) -> Usage | None:
     )
 
 
-def kind_of(error: Exception) -> Kind | None:
+def kind_of(error: BaseException) -> Kind | None:
     """Tell what kind of failure it is.
 
     LangChain's provider packages raise one typed tree and mark what may pass: rate limits, server
     errors, timeouts, lost connections. Packages that do not raise it yet are told by
     `shared_core.execution.failures`.
     """
-    if isinstance(error, ModelError) and not isinstance(error, ContextOverflowError):
-        return "unavailable" if error.is_retryable else None
-    return failures.kind_of(error)
+    cause = failures.behind(error)
+    if isinstance(cause, ModelError) and not isinstance(cause, ContextOverflowError):
+        return "unavailable" if cause.is_retryable else None
+    return failures.kind_of(cause)
