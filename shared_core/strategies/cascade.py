@@ -162,6 +162,8 @@ class _Ascent:
             return None
         chance, known = yield from self._judge(Draft(self._prompt, reply, self._prior(name)), bar)
         accepted = chance >= bar if known else self._cascade.unverified == "accept"
+        if reply.parse_error is not None:  # there is nothing to hand on, whoever likes its text
+            chance, accepted = 0.0, False
         if not accepted:
             self._stakes.learn(name, chance)
             self._held.append((chance, reply))
