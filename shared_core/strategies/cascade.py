@@ -152,8 +152,8 @@ class _Ascent:
         if reply.error is not None:
             self._failed(reply)
             return None
-        if self._prompt.schema is not None and reply.parsed is None:
-            yield (Verdict("parser", 0.0, _unparsed(reply), name),)
+        if (fault := self._unparsed(reply)) is not None:
+            yield (Verdict("parser", 0.0, fault, name),)
             self._stakes.learn(name, 0.0)
             return None
         if seen:
@@ -162,8 +162,6 @@ class _Ascent:
             return None
         chance, known = yield from self._judge(Draft(self._prompt, reply, self._prior(name)), bar)
         accepted = chance >= bar if known else self._cascade.unverified == "accept"
-        if reply.parse_error is not None:  # there is nothing to hand on, whoever likes its text
-            chance, accepted = 0.0, False
         if not accepted:
             self._stakes.learn(name, chance)
             self._held.append((chance, reply))
@@ -230,6 +228,13 @@ class _Ascent:
 
         return Watch(drops, all(getattr(v, "inline_glance", True) for v in glancing))
 
+    def _unparsed(self, reply: Reply) -> str | None:
+        """Return why there is nothing to hand on of what was asked for; an agent may call tools."""
+        if reply.parse_error is not None:
+            return type(reply.parse_error).__name__
+        asked = self._prompt.schema is not None and not reply.tool_calls
+        return "it gave none of what was asked for" if asked and reply.parsed is None else None
+
     def _prior(self, name: str) -> float:
         return self._stakes.of(name).quality
 
@@ -238,7 +243,7 @@ class _Ascent:
             return
         self._failures.append((reply.candidate, reply.error))
         if not reply.retryable:
-            raise reply.error
+            raise self._error()
 
     def _may_go_on(self) -> bool:
         """Tell whether another failure could be mended: as many as the decision has fallbacks."""
@@ -256,11 +261,6 @@ class _Ascent:
 
 def _with_prior(draft: Draft, prior: float) -> Draft:
     return Draft(draft.prompt, draft.reply, prior, draft.whole, draft.expected_tokens)
-
-
-def _unparsed(reply: Reply) -> str:
-    error = reply.parse_error
-    return "it gave none of what was asked for" if error is None else type(error).__name__
 
 
 def _sound(verifier: Verifier, draft: Draft, verdict: Any) -> Verdict:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from shared_core.errors import ConfigurationError
-from shared_core.strategies.verifiers.base import weighed
+from shared_core.strategies.verifiers.base import logit, weighed
 from shared_core.strategies.verifiers.json_text import first_value
 from shared_core.types import Ask, Draft, Reply, Turn, Verdict, Verification
 
@@ -58,6 +58,11 @@ class Judge:
             raise ConfigurationError(f"a judge is a candidate's name, not {self.candidate!r}")
         if isinstance(self.rounds, bool) or self.rounds not in (1, 2):
             raise ConfigurationError(f"rounds must be 1 or 2, not {self.rounds!r}")
+
+    @property
+    def reach(self) -> float:
+        """Log odds by which it moves a probability at most."""
+        return logit(_SURE)
 
     def verify(self, draft: Draft) -> Verification:
         """See `Verifier.verify`."""
