@@ -33,7 +33,8 @@ _MOST: Final = (
     re.compile(rf"\bin (?:only |just |exactly )?{_COUNT} (sentences?)\b"),
 )
 _ITEMS: Final = re.compile(
-    r"(?:^|[.!?:] |\b(?:please|you|and|then) )(?:list|name|give me|write|suggest|provide(?: me with)?)"
+    r"(?:^|[.!?:] |\b(?:please|you|and|then) )"
+    r"(?:list|name|give me|write|suggest|provide(?: me with)?)"
     rf"(?: exactly| the| a list of)?(?: top)? {_COUNT} ([a-z]{{3,}})",
     re.MULTILINE,
 )

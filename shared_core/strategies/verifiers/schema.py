@@ -70,7 +70,8 @@ class _Look:
         known = schema.get("properties")
         known = known if isinstance(known, Mapping) else {}
         required = schema.get("required")
-        if _is_list(required) and any(key not in value for key in required):
+        names = [key for key in required if isinstance(key, str)] if _is_list(required) else []
+        if any(name not in value for name in names):
             return "a required field is missing"
         if schema.get("additionalProperties") is False and any(key not in known for key in value):
             return "a field is not in the schema"

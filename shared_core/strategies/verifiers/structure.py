@@ -124,15 +124,15 @@ def _tool_failure(prompt: Prompt, reply: Reply) -> str | None:
     return None
 
 
-def _parameters(prompt: Prompt) -> dict[Any, Mapping[str, Any]] | None:
+def _parameters(prompt: Prompt) -> dict[str, Mapping[str, Any]] | None:
     """Return the schema of each tool's arguments; None where there may be other tools as well.
 
     A schema may be asked for by way of a tool, and a provider's own tools have other shapes.
     """
-    known: dict[Any, Mapping[str, Any]] = {}
+    known: dict[str, Mapping[str, Any]] = {}
     for tool in prompt.tools:
         function = tool.get("function")
-        if not isinstance(function, Mapping) or "name" not in function:
+        if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
             return None
         parameters = function.get("parameters")
         known[function["name"]] = parameters if isinstance(parameters, Mapping) else {}

@@ -32,6 +32,13 @@ def test_one_improbable_token_counts() -> None:
     assert slip.probability < even.probability
 
 
+def test_a_token_outside_what_was_looked_at_does_not_drown_the_others() -> None:
+    even, outside = looked((-0.01,) * 2000), looked((-0.01,) * 1999 + (-9999.0,))
+    assert even.probability is not None
+    assert outside.probability is not None
+    assert even.probability - 0.1 < outside.probability < even.probability
+
+
 @pytest.mark.parametrize("surest", [(0.0,) * 9, (-9999.0,) * 9, (-1e308,) * 9])
 def test_evidence_is_bounded(surest: tuple[float, ...]) -> None:
     said = looked(surest, prior=0.5)

@@ -36,6 +36,7 @@ TREE["$defs"]["node"] = {"type": "object", "properties": TREE["properties"]}
         ({"value": 1, "next": {"value": 2, "next": None}}, TREE),
         ("x", {"type": "colour"}),
         ("x", {"type": 7, "required": 3, "properties": 4, "enum": 5, "items": 6, "anyOf": 8}),
+        ({}, {"required": [[], None, {}]}),
         ("x", {"$ref": "#/nowhere"}),
         ("x", {"$ref": "https://example.org/schema"}),
         ("x", {"$ref": "#"}),

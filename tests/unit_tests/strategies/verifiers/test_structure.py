@@ -66,8 +66,10 @@ def test_a_definite_failure_is_improbable_whatever_was_believed(
 
 
 def test_a_failure_never_makes_an_answer_more_probable() -> None:
-    broken = draft(code("def f(:"), prior=0.001)
-    assert verdict(Structure(), broken).probability == 0.001
+    for broken in (code("def f(:"), Reply("small", text="", parse_error=ValueError())):
+        assert verdict(Structure(), draft(broken, prior=0.001)).probability == 0.001
+    cut = Reply("small", text="It is", finish_reason="length")
+    assert verdict(Structure(), draft(cut, prior=0.001)).probability == 0.001
 
 
 @pytest.mark.parametrize(
@@ -80,6 +82,7 @@ def test_a_failure_never_makes_an_answer_more_probable() -> None:
         (Reply("small", parsed=object()), {"schema": SCHEMA}),  # the user's own class
         (calling(("weather", {"place": "Paris", "days": 2.0})), {"tools": (WEATHER,)}),
         (calling(("search", {})), {"tools": (WEATHER, {"type": "web_search"})}),
+        (calling(("search", {})), {"tools": ({"function": {"name": ["search"]}},)}),
         (calling(("City", {})), {"tools": (WEATHER,), "schema": SCHEMA}),
         (calling(("weather", {"place": "Paris"})), {"tools": (WEATHER,), "must_call": True}),
         (Reply("small", finish_reason="stop", text="Paris."), {}),
@@ -124,7 +127,9 @@ def test_python_that_does_not_parse_fails(source: str) -> None:
     ],
 )
 def test_python_that_parses_or_cannot_be_told_is_unknown(source: str) -> None:
-    assert looked(code(source)).probability is None
+    said = looked(code(source))
+    assert said.probability is None
+    assert "Error" not in said.note
 
 
 def test_only_closed_blocks_of_python_are_parsed() -> None:
