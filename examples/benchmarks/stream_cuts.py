@@ -24,7 +24,7 @@ from operator import add
 from typing import Any, Literal
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessageChunk, message_chunk_to_message
+from langchain_core.messages import AIMessageChunk, UsageMetadata, message_chunk_to_message
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from llama_index.core.base.llms.types import (
@@ -273,7 +273,7 @@ def _chunk(kind: Kind, piece: str) -> AIMessageChunk:
         case "opening":
             return AIMessageChunk(content=[{"type": "text", "text": "", "index": 0}])
         case "usage":
-            counts = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
+            counts = UsageMetadata(input_tokens=1, output_tokens=1, total_tokens=2)
             return AIMessageChunk(content="", usage_metadata=counts)
         case "role":
             return AIMessageChunk(content="", response_metadata={"model_provider": "cut"})
