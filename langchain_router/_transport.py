@@ -51,6 +51,9 @@ _CACHE_WRITES: Final = (
 )
 """Under which LangChain's packages report tokens written to a prompt cache, one or several."""
 
+_TEXTS: Final = ("text", "reasoning", "thinking")
+"""Under which content blocks keep what they say."""
+
 _NOSTREAM: Final = "nostream"  # as LangGraph calls it
 _HELD: Final = {"answer": "router:draft", "check": "router:check"}
 
@@ -165,7 +168,9 @@ class ChatTransport:
 
     def is_visible(self, chunk: Any) -> bool:
         """Tell whether the chunk carries content or a part of a tool call."""
-        return bool(chunk.content or chunk.tool_call_chunks or chunk.additional_kwargs)
+        content = chunk.content
+        shown = any(map(_shows, content)) if isinstance(content, list) else content
+        return bool(shown or chunk.tool_call_chunks or chunk.additional_kwargs)
 
     def kind_of(self, error: Exception) -> Kind | None:
         """See `kind_of`."""
@@ -229,6 +234,14 @@ def own_astream(
         config = merge_configs(config, *(make(config) for make in model.config_factories))
         model = model.bound
     return cast("AsyncGenerator[Any, None]", model.astream(input, config, **kwargs))
+
+
+def _shows(block: Any) -> bool:
+    """Tell whether a content block shows anything: one that only opens a text does not."""
+    if not isinstance(block, dict):
+        return bool(block)
+    texts = [block[kind] for kind in _TEXTS if kind in block]
+    return any(texts) or not texts
 
 
 def _merged(chunks: list[AIMessageChunk]) -> AIMessageChunk:

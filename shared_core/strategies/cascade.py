@@ -156,7 +156,7 @@ class _Ascent:
             yield (Verdict("parser", 0.0, fault, name),)
             self._stakes.learn(name, 0.0)
             return None
-        if seen:
+        if reply.finish_reason == "dropped" and seen:
             yield (seen[-1],)
             self._stakes.learn(name, seen[-1].probability or 0.0)
             return None

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from shared_core import DeadlineExceededError
-from shared_core.execution.checks import acarried_out, carried_out
+from shared_core.execution.checks import acarried_out, aglanced, carried_out, glanced
 from shared_core.execution.deadline import Deadline
-from shared_core.types import Check, Draft, Reply, Verdict
-from tests.fakes.core import prompt
+from shared_core.execution.run import Growing
+from shared_core.types import Ask, Check, Draft, Reply, Verdict, Watch
+from tests.fakes.core import FakeTransport, prompt
 
 DRAFT = Draft(prompt(), Reply("a", text="42"), prior=0.6)
 Carry = Callable[..., Verdict]
@@ -143,6 +144,44 @@ def test_it_is_done_in_the_callers_context(carry: Carry) -> None:
     variable = contextvars.ContextVar("variable", default=0.0)
     variable.set(0.25)
     assert carry(check(lambda _: variable.get())).probability == 0.25
+
+
+def glance_here(growing: Growing, seconds: float | None = None) -> bool:
+    return glanced(growing, Deadline(seconds))
+
+
+def glance_on_a_loop(growing: Growing, seconds: float | None = None) -> bool:
+    return asyncio.run(aglanced(growing, Deadline(seconds)))
+
+
+every_glance = pytest.mark.parametrize("glance", [glance_here, glance_on_a_loop])
+
+
+def growing(drops: Callable[[Reply], bool], **how: Any) -> Growing:
+    watch = Watch(drops, first=1, **how)
+    return Growing(FakeTransport({}), Ask("a", visible=False, watch=watch), watch)
+
+
+@everywhere
+@every_glance
+def test_a_growing_answer_is_dropped_where_a_look_says_so(glance: Any, inline: bool) -> None:
+    assert glance(growing(lambda reply: True, inline=inline))
+    assert not glance(growing(lambda reply: False, inline=inline))
+    assert not glance(growing(lambda reply: bool(1 / 0), inline=inline))
+
+
+@every_glance
+def test_after_a_look_that_hangs_there_is_no_other(glance: Any, hanging: Check) -> None:
+    one = growing(lambda reply: bool(hanging.look(DRAFT)), inline=False, limit_s=0.05)
+    assert one.take("x")
+    assert not glance(one)
+    assert not any(one.take("x") for _ in range(100))
+
+
+@every_glance
+def test_a_look_ends_with_the_call(glance: Any, hanging: Check) -> None:
+    with pytest.raises(DeadlineExceededError):
+        glance(growing(lambda reply: bool(hanging.look(DRAFT)), inline=False), 0.05)
 
 
 async def test_the_loop_goes_on_meanwhile() -> None:
