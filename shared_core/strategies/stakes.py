@@ -73,11 +73,12 @@ class Stakes:
 
         Args:
             tried: Who has been asked.
-            first: Who drafts before all others, whatever it costs.
+            first: Who drafts before all others, whatever it costs; nobody does where that is the
+                best one, which answers.
         """
-        if first is not None and first in self._allowed and first not in tried:
-            return first
         best = self.best(tried)
+        if first is not None and first in self._allowed and first not in tried:
+            return None if first == best else first
         for name in self._allowed:  # weakest first
             if name not in tried and name != best and self._pays(name, best, tried):
                 return name
