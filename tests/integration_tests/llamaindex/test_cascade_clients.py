@@ -6,6 +6,7 @@ In: a loopback server that answers, logs and counts. Out: what it was asked, and
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from itertools import repeat
 from typing import Any
@@ -220,6 +221,19 @@ def test_the_server_notices_that_a_draft_is_dropped(form: Form, server: OpenAISe
     assert eventually(lambda: server.abandoned == 1)
     assert outcomes(last(llm)) == [("small", "dropped"), ("large", "answered")]
     assert [request["model"] for request in server.requests] == ["small", "large"]
+
+
+async def test_it_does_so_while_the_loop_goes_on(server: OpenAIServer) -> None:
+    server.say("small", LONG)
+    server.script("small", [Fault("slow", between_s=0.003)])
+    server.script("large", [Fault("slow", first_s=0.2)])  # by then the draft would be whole
+    llm = over(server, Wanting(watches=True, drops="word20"))
+    gc.disable()
+    try:
+        await llm.acomplete("Hello")
+        assert server.abandoned == 1
+    finally:
+        gc.enable()
 
 
 # --- agents and engines ---
