@@ -7,7 +7,7 @@ for `complete`, `chat_with_tools` and `structured_predict`. So one transport ser
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, aclosing, closing, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -27,6 +27,7 @@ from llamaindex_router._messages import (
     usage_of,
 )
 from llamaindex_router._models import counted, limited, tuned
+from llamaindex_router._streams import all_aclosed, all_closed
 from llamaindex_router._usage import Watch
 from llamaindex_router.events import announce_entry
 from shared_core.execution import failures
@@ -98,7 +99,7 @@ class LLMTransport:
         self._watched = watch = self._watch(ask)
         with _on(watch):
             stream = self._call("stream_", ask)
-        with closing(stream) as chunks:
+        with all_closed(stream) as chunks:
             while True:
                 with _on(watch):  # not while the caller has its turn
                     chunk = next(chunks, _END)
@@ -111,7 +112,7 @@ class LLMTransport:
         self._watched = watch = self._watch(ask)
         with _on(watch):
             stream = await self._call("astream_", ask)
-        async with aclosing(stream) as chunks:
+        async with all_aclosed(stream) as chunks:
             while True:
                 with _on(watch):
                     chunk = await anext(chunks, _END)

@@ -1,13 +1,16 @@
-"""Routers over scripted LLMs, and the failures that vendors' packages raise."""
+"""Routers over scripted LLMs, one that notes how it was left, and failures as vendors have them."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 from llama_index.core.base.llms import types
+from pydantic import Field, SkipValidation
 
 from llamaindex_router import RouterLLM
+from tests.integration_tests.cancelling import noted
 
 if not hasattr(types, "ToolCallBlock"):
     pytest.skip("the scripted LLMs need LlamaIndex's tool call blocks", allow_module_level=True)
@@ -25,6 +28,30 @@ class Denied(Exception):
     """As a vendor's SDK raises it."""
 
     status_code = 401
+
+
+class Watched(ScriptedLLM):
+    """Notes how each of its calls ended.
+
+    Attributes:
+        log: "under way", "returned" or the name of the error, for each call.
+    """
+
+    log: SkipValidation[list[str]] = Field(default_factory=list, exclude=True)
+
+    async def _awhole(self, *args: Any) -> Any:
+        with noted(self.log):
+            await asyncio.sleep(0)
+            return await super()._awhole(*args)
+
+    async def _aparts(self, *args: Any) -> Any:
+        with noted(self.log):
+            async for part in super()._aparts(*args):
+                yield part
+
+    def _parts(self, *args: Any) -> Any:
+        with noted(self.log):
+            yield from super()._parts(*args)
 
 
 def router(small: Any = None, large: Any = None, **settings: Any) -> RouterLLM:

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 from llama_index.core.llms import LLM
-from pydantic import Field, SkipValidation
 
 from llamaindex_router import Policy, RouterLLM, deadline_s
 from tests.fakes.openai_server import OpenAIServer
@@ -24,12 +23,11 @@ from tests.integration_tests.cancelling import (
     cancel_everywhere,
     cancel_when_due,
     cancel_while_it_hangs,
-    noted,
     nothing_left,
     on_trial,
 )
 from tests.integration_tests.llamaindex.forms import METHODS, QUESTION, begin, client, collect
-from tests.integration_tests.llamaindex.scripted import router
+from tests.integration_tests.llamaindex.scripted import Watched, router
 
 # After `scripted`, which skips this module where LlamaIndex is too old for the scripted LLMs.
 from tests.contracts.llamaindex import awaited, observed, text_of  # isort: skip
@@ -40,30 +38,6 @@ STREAMS = [method for method in METHODS if "stream_" in method]
 IN_TIME = {"policy": Policy(subject_to=[deadline_s(60)])}
 
 each_deadline = pytest.mark.parametrize("settings", [{}, IN_TIME], ids=["no deadline", "deadline"])
-
-
-class Watched(ScriptedLLM):
-    """Notes how each of its calls ended.
-
-    Attributes:
-        log: "under way", "returned" or the name of the error, for each call.
-    """
-
-    log: SkipValidation[list[str]] = Field(default_factory=list, exclude=True)
-
-    async def _awhole(self, *args: Any) -> Any:
-        with noted(self.log):
-            await asyncio.sleep(0)
-            return await super()._awhole(*args)
-
-    async def _aparts(self, *args: Any) -> Any:
-        with noted(self.log):
-            async for part in super()._aparts(*args):
-                yield part
-
-    def _parts(self, *args: Any) -> Any:
-        with noted(self.log):
-            yield from super()._parts(*args)
 
 
 def asked(method: str, llm: LLM) -> Coroutine[Any, Any, Any]:
