@@ -73,7 +73,8 @@ def _evidence(right: int, wrong: int) -> float:
     """Return how probable sums make an answer, by themselves.
 
     Rounded from 19,980 answers of 30 models to MMLU-Pro and to the hardest level of MATH (TIGER-Lab
-    and ZeroEval, Apache-2.0), within strata of one model and like difficulty: a single slip in ten
+    and ZeroEval, Apache-2.0; those left out that count as right but end otherwise than most right
+    ones), within strata of one model and like difficulty: a single slip in ten
     halves the odds at most, more than that multiplies them by 0.2 to 0.6, several right by 1.3 or
     so. They are the middle of a wide range: answers to GSM8K, say, deserve more.
     """
