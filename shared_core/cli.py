@@ -25,7 +25,9 @@ from shared_core.decision.candidates import prepare_candidates
 from shared_core.decision.policy import Policy
 from shared_core.errors import ArtefactError, ConfigurationError, RouterError, TableError
 from shared_core.lab import plots
+from shared_core.lab.answers import fit_answers
 from shared_core.lab.fit import fit, probe, sample_of, unseen
+from shared_core.lab.judged import read_answers
 from shared_core.lab.kept import Kept
 from shared_core.lab.progress import shown
 from shared_core.lab.report import as_text, ladder, make_report
@@ -75,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
             added.add_argument(
                 "table",
                 type=Path,
+                nargs="?" if name == "train" else None,
                 help="outcomes: .jsonl, .ndjson, .csv, .parquet, or a ledger's file",
             )
             added.add_argument(
@@ -90,7 +93,13 @@ def _parser() -> argparse.ArgumentParser:
             )
         return added
 
-    train = command("train", _train, "Learn from a table of outcomes.")
+    train = command("train", _train, "Learn from a table of outcomes, or of judged answers.")
+    train.add_argument(
+        "--answers",
+        type=Path,
+        metavar="TABLE",
+        help="learn to verify instead: a table that has a column `answer` too",
+    )
     train.add_argument("--seed", type=_seed, default=0, help="of the folds")
     train.add_argument(
         "--encoder",
@@ -178,6 +187,11 @@ def _seed(text: str) -> int:
 
 
 def _train(given: argparse.Namespace) -> None:
+    if (given.table is None) == (given.answers is None):
+        raise ConfigurationError("give a table of outcomes, or --answers with one of answers")
+    if given.answers:
+        _train_verifier(given)
+        return
     _check_target(given.out)
     if given.keep and not given.encoder:
         raise ConfigurationError("--keep keeps what an encoder makes: give --encoder too")
@@ -190,6 +204,22 @@ def _train(given: argparse.Namespace) -> None:
     predictor.save(given.out)
     print(f"learned about {', '.join(predictor.models)}; written to {given.out}")
     print(_threshold(predictor, Policy()))
+
+
+def _train_verifier(given: argparse.Namespace) -> None:
+    if given.encoder or given.keep:
+        raise ConfigurationError("--encoder and --keep go with a table of outcomes")
+    _check_target(given.out)
+    scale = None if given.scale is None else tuple(given.scale)
+    answers = read_answers(given.answers, scale=scale)
+    left_out = f"; {answers.unscored} rows without a score left out" if answers.unscored else ""
+    print(f"{given.answers}: {len(answers.scores)} judged answers{left_out}", file=sys.stderr)
+    with shown("training") as progress:
+        fitted = fit_answers(answers, seed=given.seed, progress=progress)
+    fitted.head.save(given.out)
+    models = ", ".join(fitted.head.models)
+    print(f"learned from {len(answers.scores)} answers of {models}; written to {given.out}")
+    print(f"on prompts left out: AUC {fitted.auc:.3f}, calibration error {fitted.ece:.3f}")
 
 
 def _calibrate(given: argparse.Namespace) -> None:

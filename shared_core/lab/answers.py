@@ -27,14 +27,15 @@ from shared_core.prediction.prior import prompt_difficulty
 from shared_core.prediction.surface import quality_logit
 from shared_core.strategies.verifiers.head import CLIP, SHARES, Head, climbed
 from shared_core.strategies.verifiers.learned import Reader, shipped_head
-from shared_core.strategies.verifiers.surface import draft_features
+from shared_core.strategies.verifiers.surface import FEATURES, draft_features
 
 __all__ = ["Fitted", "Rows", "fit_answers", "fit_rows", "prior_logits", "rows_of_answers"]
 
 FEWEST: Final = 10  # answers; fewer than two a fold teach nothing
 FOLDS: Final = 5
-FREEDOMS: Final = (0.02, 0.05, 0.1, 0.2, 0.4)
-"""Standard deviations tried of how far a surface weight may be from the shipped head's."""
+FREEDOMS: Final = (0.1, 0.2, 0.4)
+"""Standard deviations tried of how far a surface weight may be from the shipped head's; the first
+where there are too few answers to choose by."""
 
 SLOPE_SD: Final = 0.25  # of the prior's weight, around 1
 BASE_SD: Final = 1.0  # of the log odds of all answers, and of each model
@@ -45,7 +46,7 @@ TREES: Final = 100
 DEPTH: Final = 3
 RATE: Final = 0.05
 LEAF: Final = 15  # answers in a leaf, at least
-FEWEST_FOR_TREES: Final = 80
+FEW: Final = 80  # answers; fewer choose no freedom and grow no trees
 STEADY: Final = 30.0
 """So many answers the shipped head's means and deviations are worth when the own ones are taken."""
 
@@ -131,19 +132,33 @@ def fit_answers(
 
     rows = rows_of_answers(answers, reader, tick)
     fitted = fit_rows(rows, seed=seed, tick=tick)
-    head = replace(fitted.head, reader=None if reader is None else reader.name)
-    return replace(fitted, head=head)
+    about = {
+        "answers": n,
+        "prompts": len(set(answers.prompts)),
+        "auc": None if math.isnan(fitted.auc) else round(fitted.auc, 4),
+        "ece": round(fitted.ece, 4),
+        "seed": seed,
+    }
+    name = None if reader is None else reader.name
+    return replace(fitted, head=replace(fitted.head, reader=name, card=about))
 
 
 def rows_of_answers(
     answers: JudgedAnswers,
     reader: Reader | None = None,
     tick: Callable[[], None] = lambda: None,
+    *,
+    growing: bool = True,
 ) -> Rows:
-    """Return answers as numbers; each share of one is measured as if it were all there is."""
+    """Return answers as numbers.
+
+    Each share of one is measured as if it were all there is; where nobody asks for growing drafts,
+    the whole stands for all of them.
+    """
     surface, reading = [], []
     for prompt, answer in zip(answers.prompts, answers.answers, strict=True):
-        parts = [answer[: math.ceil(share * len(answer))] for share in SHARES]
+        shares = SHARES if growing else (1.0,)
+        parts = [answer[: math.ceil(share * len(answer))] for share in shares]
         surface.append([draft_features(prompt, part) for part in parts])
         if reader is not None:
             reading.append(np.asarray(reader.read(prompt, [answer]), float).reshape(-1))
@@ -151,7 +166,7 @@ def rows_of_answers(
     if len({len(one) for one in reading}) > 1 or not all(np.isfinite(one).all() for one in reading):
         raise ConfigurationError("the reader must give one row of as many finite numbers each time")
     return Rows(
-        np.array(surface),
+        np.broadcast_to(surface, (len(surface), len(SHARES), len(FEATURES))),
         np.array(reading).reshape(len(surface), -1),
         prior_logits(answers),
         answers.scores,
@@ -250,7 +265,7 @@ def _fit_share(
     weights = flat.fit(y, np.arange(len(y)), freedom)
     trees = _no_trees()
     parts.append(np.zeros(len(y)))
-    if len(y) >= FEWEST_FOR_TREES:
+    if len(y) >= FEW:
         parts[1] = _unseen(
             lambda at: _trees(z[at], y[at] - mean[at], seed),
             lambda t, at: _climbed(t, z[at]),
@@ -311,7 +326,7 @@ def _freedom(flat: _Linear, y: Floats, folds: npt.NDArray[np.int64]) -> float:
         )
         return float(np.mean(np.logaddexp(0.0, logits) - y * logits))
 
-    return min(FREEDOMS, key=loss)
+    return min(FREEDOMS, key=loss) if len(y) >= FEW else FREEDOMS[0]
 
 
 def _unseen(

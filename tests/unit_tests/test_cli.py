@@ -18,8 +18,10 @@ import shared_core.cli
 from shared_core.accounting.ledger.ledger import Ledger
 from shared_core.cli import main
 from shared_core.prediction.learned import LearnedPredictor
+from shared_core.strategies.verifiers.learned import LearnedVerifier
 from shared_core.types import Usage
 from tests.fakes.entries import attempt, entry
+from tests.fakes.judged import judged_answers
 from tests.fakes.learning import MODELS, FakeEncoder, parity_encoder, write
 
 
@@ -572,3 +574,44 @@ def test_train_and_calibrate_learn_from_a_ledger_as_from_a_table(tmp_path: Path)
         n: second[n] for n in second if n.endswith("safetensors")
     }
     assert run("calibrate", tmp_path / "calls", "--artefact", tmp_path / "b") == 0
+
+
+def judged(path: Path, n: int) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in judged_answers(n)))
+    return path
+
+
+def test_train_learns_to_verify_from_thirty_answers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = judged(tmp_path / "t.jsonl", 30)
+    with table.open("a") as file:
+        file.write('{"prompt": "p", "model": "weak", "answer": "a", "score": null}\n')
+    assert run("train", "--answers", table, "--out", tmp_path / "verifier") == 0
+    printed = capsys.readouterr()
+    assert "30 judged answers; 1 rows without a score left out" in printed.err
+    assert "training: 100 %" in printed.err
+    assert "learned from 30 answers of weak" in printed.out
+    assert "on prompts left out: AUC 0." in printed.out
+    assert LearnedVerifier.load(tmp_path / "verifier").head.models == ("weak",)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["train", "--out", "OUT"], "give a table of outcomes, or --answers"),
+        (["train", "TABLE", "--answers", "TABLE", "--out", "OUT"], "give a table of outcomes, or"),
+        (["train", "--answers", "TABLE", "--out", "OUT", "--keep", "f"], "--encoder and --keep"),
+        (["train", "--answers", "TABLE", "--out", "OUT"], "9 judged answers; training needs at"),
+        (["train", "--answers", "nowhere.csv", "--out", "OUT"], "nowhere.csv does not exist"),
+    ],
+)
+def test_what_is_wrong_with_answers_is_one_line(
+    arguments: list[str], fault: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = {"TABLE": str(judged(tmp_path / "t.jsonl", 9)), "OUT": str(tmp_path / "out")}
+    assert run(*(places.get(one, one) for one in arguments)) == 2
+    error = capsys.readouterr().err
+    assert fault in error
+    assert error.splitlines()[-1].startswith("router-llm: ")
+    assert not (tmp_path / "out").exists()
