@@ -44,6 +44,7 @@ from tests.integration_tests.langchain.forms import (
 QUESTION = "weather in Lisbon?"
 QUALITIES = {"small": 0.6, "large": 0.95}
 BUSY = ModelRateLimitError("busy")
+BROKEN = Break(BUSY, after=1, reply=["Hel", "lo"])
 v3 = pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
 both_ways = pytest.mark.parametrize("asynchronous", [False, True])
 every_form = pytest.mark.parametrize("form", FORMS)
@@ -169,6 +170,25 @@ def test_10_of_a_rejected_draft_nothing_is_shown_and_the_last_one_streams(
     assert {message.id for message in messages} == {messages[0].id}
 
 
+@both_ways
+def test_10_a_last_one_that_says_nothing_leaves_the_draft_to_be_shown(asynchronous: bool) -> None:
+    large = ScriptedChat(model_name="large", replies=[BUSY])
+    agent = create_agent(cascade(False, None, large), tools=[weather])
+    (message,) = shown(agent, asynchronous, "v2")
+    assert message.text == "small answers: Hello there"
+
+
+@both_ways
+def test_10_no_draft_is_spliced_to_what_the_last_one_had_shown(asynchronous: bool) -> None:
+    large = ScriptedChat(model_name="large", replies=[BROKEN])
+    llm = cascade(False, None, large)
+    agent = create_agent(llm, tools=[weather])
+    with pytest.raises(ModelRateLimitError):
+        shown(agent, asynchronous, "v2")
+    assert outcomes(last(llm)) == [("small", "answered"), ("large", "failed")]
+    assert last(llm)["outcome"] == "failed"
+
+
 @v3
 @both_ways
 @verified
@@ -282,6 +302,38 @@ def test_a_draft_that_does_not_parse_is_escalated(form: Any, asynchronous: bool)
     assert [v["probability"] for v in last(llm)["verdicts"]] == [0.0]
 
 
+# --- budgets ---
+
+
+@every_form
+def test_where_a_budget_refuses_the_last_one_the_draft_answers(form: Form) -> None:
+    llm = cascade(False, budgets=[Budget(calls=1)])
+    assert form(llm, "Hello there").text == "small answers: Hello there"
+    entry = last(llm)
+    assert outcomes(entry) == [("small", "answered"), ("large", "refused")]
+    assert (entry["candidate"], entry["outcome"]) == ("small", "answered")
+    assert nothing_held(llm)
+    assert standing(llm).spent.calls == 1
+
+
+@every_form
+def test_every_draft_is_charged(form: Form) -> None:
+    llm = cascade(False, budgets=[Budget(tokens=10**6)])
+    form(llm, "Hello there")
+    used = [attempt["usage"] for attempt in last(llm)["attempts"]]
+    total = sum(usage["input_tokens"] + usage["output_tokens"] for usage in used)
+    assert standing(llm).spent.tokens == total
+    assert len(used) == 2
+
+
+@every_form
+def test_where_the_last_one_fails_the_draft_answers(form: Form) -> None:
+    large = ScriptedChat(model_name="large", replies=[BUSY])
+    llm = cascade(False, None, large)
+    assert form(llm, "Hello there").text == "small answers: Hello there"
+    assert outcomes(last(llm)) == [("small", "answered"), ("large", "failed")]
+
+
 # --- early abort ---
 
 
@@ -336,9 +388,6 @@ def test_a_bad_draft_is_broken_off_in_event_streams_too(asynchronous: bool) -> N
 
 
 # --- a router inside a router ---
-
-
-BROKEN = Break(BUSY, after=1, reply=["Hel", "lo"])
 
 
 @pytest.mark.parametrize("verify", [right, Glancing(True)], ids=["held", "watched"])
