@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -356,12 +357,15 @@ class Glancing:
 ENDLESS = Break(AssertionError("it was read on"), after=60, reply=["bad "] * 80)
 
 
-@v3
 @pytest.mark.parametrize("inline", [True, False])
+@pytest.mark.parametrize("limits", [[], [deadline_s(60)]], ids=["no deadline", "deadline"])
 @every_form
-def test_a_bad_draft_is_broken_off_and_paid_for_in_part(form: Form, inline: bool) -> None:
+def test_a_bad_draft_is_broken_off_and_paid_for_in_part(
+    form: Form, limits: Any, inline: bool
+) -> None:
     small, runs = ScriptedChat(model_name="small", replies=[ENDLESS]), Runs()
-    llm = cascade(True, small, verify=Glancing(inline), budgets=[Budget(tokens=10**6)])
+    settings: Any = {"budgets": [Budget(tokens=10**6)], "policy": Policy(subject_to=limits)}
+    llm = cascade(True, small, verify=Glancing(inline), **settings)
     message = form(llm, "Hello there", {"callbacks": [runs]})
     assert message.text == "large answers: Hello there"
     entry = last(llm)
@@ -385,6 +389,47 @@ def test_a_bad_draft_is_broken_off_in_event_streams_too(asynchronous: bool) -> N
     assert_valid_event_stream(events)
     assert events[-1]["metadata"]["router"]["candidate"] == "large"
     assert outcomes(last(llm)) == [("small", "dropped"), ("large", "answered")]
+
+
+# --- what verifiers are given ---
+
+
+class TellsLogprobs(ScriptedChat):
+    """Knows the parameter."""
+
+    logprobs: bool | None = None
+
+
+class Sure(Glancing):
+    """Accepts what a model was sure of, and keeps what it was given."""
+
+    params: Mapping[str, Any] = {"logprobs": True}
+
+    def __init__(self) -> None:
+        super().__init__(inline=True)
+        self.drafts: list[Draft] = []
+
+    def verify(self, draft: Draft) -> Verification:
+        self.drafts.append(draft)
+        return Verdict(self.name, 0.99 if draft.reply.logprobs else None)
+        yield ()
+
+
+@pytest.mark.parametrize("make", [TellsLogprobs, ScriptedChat])
+@every_form
+def test_a_model_that_knows_them_is_asked_for_log_probabilities(form: Form, make: Any) -> None:
+    small, large = make(model_name="small"), make(model_name="large")
+    verifier = Sure()
+    message = form(cascade(True, small, large, verify=verifier), "Hello there")
+    (draft,) = verifier.drafts
+    if make is TellsLogprobs:
+        assert draft.reply.logprobs == (-0.1,) * 4
+        assert (draft.reply.finish_reason, draft.prior) == ("stop", 0.6)
+        assert message.response_metadata["router"]["candidate"] == "small"
+    else:
+        assert draft.reply.logprobs is None
+        assert not any("logprobs" in call.kwargs for call in (*small.calls, *large.calls))
+        assert message.response_metadata["router"]["candidate"] == "large"
 
 
 # --- a router inside a router ---
