@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -44,6 +45,7 @@ from tests.integration_tests.langchain.forms import (
 QUESTION = "weather in Lisbon?"
 QUALITIES = {"small": 0.6, "large": 0.95}
 BUSY = ModelRateLimitError("busy")
+BROKEN = Break(BUSY, after=1, reply=["Hel", "lo"])
 v3 = pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
 both_ways = pytest.mark.parametrize("asynchronous", [False, True])
 every_form = pytest.mark.parametrize("form", FORMS)
@@ -169,6 +171,25 @@ def test_10_of_a_rejected_draft_nothing_is_shown_and_the_last_one_streams(
     assert {message.id for message in messages} == {messages[0].id}
 
 
+@both_ways
+def test_10_a_last_one_that_says_nothing_leaves_the_draft_to_be_shown(asynchronous: bool) -> None:
+    large = ScriptedChat(model_name="large", replies=[BUSY])
+    agent = create_agent(cascade(False, None, large), tools=[weather])
+    (message,) = shown(agent, asynchronous, "v2")
+    assert message.text == "small answers: Hello there"
+
+
+@both_ways
+def test_10_no_draft_is_spliced_to_what_the_last_one_had_shown(asynchronous: bool) -> None:
+    large = ScriptedChat(model_name="large", replies=[BROKEN])
+    llm = cascade(False, None, large)
+    agent = create_agent(llm, tools=[weather])
+    with pytest.raises(ModelRateLimitError):
+        shown(agent, asynchronous, "v2")
+    assert outcomes(last(llm)) == [("small", "answered"), ("large", "failed")]
+    assert last(llm)["outcome"] == "failed"
+
+
 @v3
 @both_ways
 @verified
@@ -282,6 +303,38 @@ def test_a_draft_that_does_not_parse_is_escalated(form: Any, asynchronous: bool)
     assert [v["probability"] for v in last(llm)["verdicts"]] == [0.0]
 
 
+# --- budgets ---
+
+
+@every_form
+def test_where_a_budget_refuses_the_last_one_the_draft_answers(form: Form) -> None:
+    llm = cascade(False, budgets=[Budget(calls=1)])
+    assert form(llm, "Hello there").text == "small answers: Hello there"
+    entry = last(llm)
+    assert outcomes(entry) == [("small", "answered"), ("large", "refused")]
+    assert (entry["candidate"], entry["outcome"]) == ("small", "answered")
+    assert nothing_held(llm)
+    assert standing(llm).spent.calls == 1
+
+
+@every_form
+def test_every_draft_is_charged(form: Form) -> None:
+    llm = cascade(False, budgets=[Budget(tokens=10**6)])
+    form(llm, "Hello there")
+    used = [attempt["usage"] for attempt in last(llm)["attempts"]]
+    total = sum(usage["input_tokens"] + usage["output_tokens"] for usage in used)
+    assert standing(llm).spent.tokens == total
+    assert len(used) == 2
+
+
+@every_form
+def test_where_the_last_one_fails_the_draft_answers(form: Form) -> None:
+    large = ScriptedChat(model_name="large", replies=[BUSY])
+    llm = cascade(False, None, large)
+    assert form(llm, "Hello there").text == "small answers: Hello there"
+    assert outcomes(last(llm)) == [("small", "answered"), ("large", "failed")]
+
+
 # --- early abort ---
 
 
@@ -304,12 +357,15 @@ class Glancing:
 ENDLESS = Break(AssertionError("it was read on"), after=60, reply=["bad "] * 80)
 
 
-@v3
 @pytest.mark.parametrize("inline", [True, False])
+@pytest.mark.parametrize("limits", [[], [deadline_s(60)]], ids=["no deadline", "deadline"])
 @every_form
-def test_a_bad_draft_is_broken_off_and_paid_for_in_part(form: Form, inline: bool) -> None:
+def test_a_bad_draft_is_broken_off_and_paid_for_in_part(
+    form: Form, limits: Any, inline: bool
+) -> None:
     small, runs = ScriptedChat(model_name="small", replies=[ENDLESS]), Runs()
-    llm = cascade(True, small, verify=Glancing(inline), budgets=[Budget(tokens=10**6)])
+    settings: Any = {"budgets": [Budget(tokens=10**6)], "policy": Policy(subject_to=limits)}
+    llm = cascade(True, small, verify=Glancing(inline), **settings)
     message = form(llm, "Hello there", {"callbacks": [runs]})
     assert message.text == "large answers: Hello there"
     entry = last(llm)
@@ -335,10 +391,48 @@ def test_a_bad_draft_is_broken_off_in_event_streams_too(asynchronous: bool) -> N
     assert outcomes(last(llm)) == [("small", "dropped"), ("large", "answered")]
 
 
+# --- what verifiers are given ---
+
+
+class TellsLogprobs(ScriptedChat):
+    """Knows the parameter."""
+
+    logprobs: bool | None = None
+
+
+class Sure(Glancing):
+    """Accepts what a model was sure of, and keeps what it was given."""
+
+    params: Mapping[str, Any] = {"logprobs": True}
+
+    def __init__(self) -> None:
+        super().__init__(inline=True)
+        self.drafts: list[Draft] = []
+
+    def verify(self, draft: Draft) -> Verification:
+        self.drafts.append(draft)
+        return Verdict(self.name, 0.99 if draft.reply.logprobs else None)
+        yield ()
+
+
+@pytest.mark.parametrize("make", [TellsLogprobs, ScriptedChat])
+@every_form
+def test_a_model_that_knows_them_is_asked_for_log_probabilities(form: Form, make: Any) -> None:
+    small, large = make(model_name="small"), make(model_name="large")
+    verifier = Sure()
+    message = form(cascade(True, small, large, verify=verifier), "Hello there")
+    (draft,) = verifier.drafts
+    if make is TellsLogprobs:
+        assert draft.reply.logprobs == (-0.1,) * 4
+        assert (draft.reply.finish_reason, draft.prior) == ("stop", 0.6)
+        assert message.response_metadata["router"]["candidate"] == "small"
+    else:
+        assert draft.reply.logprobs is None
+        assert not any("logprobs" in call.kwargs for call in (*small.calls, *large.calls))
+        assert message.response_metadata["router"]["candidate"] == "large"
+
+
 # --- a router inside a router ---
-
-
-BROKEN = Break(BUSY, after=1, reply=["Hel", "lo"])
 
 
 @pytest.mark.parametrize("verify", [right, Glancing(True)], ids=["held", "watched"])

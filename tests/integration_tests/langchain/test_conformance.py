@@ -13,9 +13,11 @@ import openai
 import pytest
 from langchain_core.language_models import BaseChatModel
 
-from langchain_router import ChatRouter
+from langchain_router import Cascade, ChatRouter
+from shared_core.types import Draft
 from tests.contracts.langchain import ChatModelContract
 from tests.fakes.chat_models import ScriptedChat, ScriptedChatWithoutStream
+from tests.fakes.core import FixedPredictor
 from tests.fakes.openai_server import Fault, OpenAIServer
 from tests.fakes.standard_gates import THIRD_PARTY_WARNINGS, openai_chat
 
@@ -36,6 +38,15 @@ CANCELLED = {"test_a_cancelled_call_closes_its_runs_and_leaves_no_task[ainvoke]"
 def routed(small: BaseChatModel, large: BaseChatModel) -> ChatRouter:
     """A router over two models, of which it picks the small one for a question that is not hard."""
     return ChatRouter({"small": small, "large": large})
+
+
+def always(draft: Draft) -> bool:
+    return True
+
+
+def cascading(small: BaseChatModel, large: BaseChatModel, strategy: Cascade) -> ChatRouter:
+    predictor = FixedPredictor({"small": 0.6, "large": 0.95})
+    return ChatRouter({"small": small, "large": large}, strategy=strategy, predictor=predictor)
 
 
 class OverScripted(ChatModelContract):
@@ -72,6 +83,19 @@ class TestRouterOverScripted(OverScripted):
 
     def make(self, **settings: Any) -> ChatRouter:
         return routed(super().make(**settings), self.scripted(model_name="large"))
+
+
+class TestAcceptingCascade(OverScripted):
+    """A router over two of them that takes the small one's drafts."""
+
+    streams = False  # a draft comes whole
+    known_failures = {  # noqa: RUF012
+        "test_a_cancelled_call_closes_its_runs_and_leaves_no_task": OPEN,
+    }
+
+    def make(self, **settings: Any) -> ChatRouter:
+        models = super().make(**settings), self.scripted(model_name="large")
+        return cascading(*models, Cascade(always))
 
 
 class OverMute(OverScripted):
