@@ -32,9 +32,26 @@ except ImportError as error:
 if TYPE_CHECKING:
     from langchain_router.chat_models import ChatRouter
     from langchain_router.middleware import ChatRouterMiddleware
-    from shared_core import Budget, Budgets, Cascade, LearnedPredictor, Ledger, measured
+    from shared_core import (
+        Agreement,
+        Arithmetic,
+        Budget,
+        Budgets,
+        Cascade,
+        Judge,
+        LearnedPredictor,
+        LearnedVerifier,
+        Ledger,
+        Likelihood,
+        Structure,
+        Wording,
+        measured,
+        standard_verifiers,
+    )
 
 __all__ = [
+    "Agreement",
+    "Arithmetic",
     "Budget",
     "Budgets",
     "Candidate",
@@ -43,12 +60,17 @@ __all__ = [
     "ChatRouterMiddleware",
     "Cooldown",
     "Draft",
+    "Judge",
     "LearnedPredictor",
+    "LearnedVerifier",
     "Ledger",
+    "Likelihood",
     "Policy",
     "Single",
     "StreamInterruptedError",
+    "Structure",
     "Verdict",
+    "Wording",
     "call_scope",
     "cleared",
     "deadline_s",
@@ -56,15 +78,30 @@ __all__ = [
     "max_cost_usd",
     "max_energy_wh",
     "measured",
+    "standard_verifiers",
 ]
 
 
+_OF_THE_CORE = (
+    "Agreement",
+    "Arithmetic",
+    "Budget",
+    "Budgets",
+    "Cascade",
+    "Judge",
+    "LearnedPredictor",
+    "LearnedVerifier",
+    "Ledger",
+    "Likelihood",
+    "Structure",
+    "Wording",
+    "measured",
+    "standard_verifiers",
+)
 _LAZY = {
     "ChatRouter": "langchain_router.chat_models",
     "ChatRouterMiddleware": "langchain_router.middleware",
-    **dict.fromkeys(
-        ("Budget", "Budgets", "Cascade", "LearnedPredictor", "Ledger", "measured"), "shared_core"
-    ),
+    **dict.fromkeys(_OF_THE_CORE, "shared_core"),
 }
 
 

@@ -51,6 +51,9 @@ _CACHE_WRITES: Final = (
 )
 """Under which LangChain's packages report tokens written to a prompt cache, one or several."""
 
+_TEXTS: Final = ("text", "reasoning", "thinking")
+"""Under which content blocks keep what they say."""
+
 _NOSTREAM: Final = "nostream"  # as LangGraph calls it
 _HELD: Final = {"answer": "router:draft", "check": "router:check"}
 
@@ -105,7 +108,8 @@ class ChatTransport:
         request: What is asked.
         candidate: Gives a candidate by name.
         config: The router run's child config.
-        streaming: Whole answers are collected from a stream, so that handlers see the tokens.
+        streaming: Whole answers are collected from a stream, so that handlers see the tokens;
+            not those that are held back.
     """
 
     request: Request
@@ -116,7 +120,7 @@ class ChatTransport:
 
     def send(self, ask: Ask) -> Reply:
         """Call the asked candidate."""
-        if self.streaming:
+        if self.streaming and ask.visible:
             return reply_of(ask, _merged(list(self.stream(ask))))
         model, asked, kwargs = self.parts(ask)
         with self.watched(ask) as config:
@@ -124,7 +128,7 @@ class ChatTransport:
 
     async def asend(self, ask: Ask) -> Reply:
         """Call the asked candidate without blocking."""
-        if self.streaming:
+        if self.streaming and ask.visible:
             return reply_of(ask, _merged([chunk async for chunk in self.astream(ask)]))
         model, asked, kwargs = self.parts(ask)
         with self.watched(ask) as config:
@@ -164,7 +168,9 @@ class ChatTransport:
 
     def is_visible(self, chunk: Any) -> bool:
         """Tell whether the chunk carries content or a part of a tool call."""
-        return bool(chunk.content or chunk.tool_call_chunks or chunk.additional_kwargs)
+        content = chunk.content
+        shown = any(map(_shows, content)) if isinstance(content, list) else content
+        return bool(shown or chunk.tool_call_chunks or chunk.additional_kwargs)
 
     def kind_of(self, error: Exception) -> Kind | None:
         """See `kind_of`."""
@@ -230,6 +236,14 @@ def own_astream(
     return cast("AsyncGenerator[Any, None]", model.astream(input, config, **kwargs))
 
 
+def _shows(block: Any) -> bool:
+    """Tell whether a content block shows anything: one that only opens a text does not."""
+    if not isinstance(block, dict):
+        return bool(block)
+    texts = [block[kind] for kind in _TEXTS if kind in block]
+    return any(texts) or not texts
+
+
 def _merged(chunks: list[AIMessageChunk]) -> AIMessageChunk:
     """Return the answer that the chunks of a stream add up to."""
     if not chunks:
@@ -283,13 +297,14 @@ def usage_of(message: AIMessage) -> Usage | None:
     )
 
 
-def kind_of(error: Exception) -> Kind | None:
+def kind_of(error: BaseException) -> Kind | None:
     """Tell what kind of failure it is.
 
     LangChain's provider packages raise one typed tree and mark what may pass: rate limits, server
     errors, timeouts, lost connections. Packages that do not raise it yet are told by
     `shared_core.execution.failures`.
     """
-    if isinstance(error, ModelError) and not isinstance(error, ContextOverflowError):
-        return "unavailable" if error.is_retryable else None
-    return failures.kind_of(error)
+    cause = failures.behind(error)
+    if isinstance(cause, ModelError) and not isinstance(cause, ContextOverflowError):
+        return "unavailable" if cause.is_retryable else None
+    return failures.kind_of(cause)

@@ -41,9 +41,19 @@ if TYPE_CHECKING:
     from shared_core.prediction.learned import LearnedPredictor
     from shared_core.router import Router
     from shared_core.strategies.cascade import Cascade
+    from shared_core.strategies.verifiers.agreement import Agreement
+    from shared_core.strategies.verifiers.arithmetic import Arithmetic
+    from shared_core.strategies.verifiers.judge import Judge
+    from shared_core.strategies.verifiers.learned import LearnedVerifier
+    from shared_core.strategies.verifiers.likelihood import Likelihood
+    from shared_core.strategies.verifiers.standard import standard_verifiers
+    from shared_core.strategies.verifiers.structure import Structure
+    from shared_core.strategies.verifiers.wording import Wording
 
 __all__ = [
+    "Agreement",
     "AllCandidatesFailedError",
+    "Arithmetic",
     "ArtefactError",
     "Budget",
     "BudgetExceededError",
@@ -58,8 +68,11 @@ __all__ = [
     "Draft",
     "Estimate",
     "FallbackPredictor",
+    "Judge",
     "LearnedPredictor",
+    "LearnedVerifier",
     "Ledger",
+    "Likelihood",
     "MissingExtraError",
     "NoCandidateError",
     "NotCalibratedError",
@@ -72,10 +85,12 @@ __all__ = [
     "Single",
     "StorageError",
     "StreamInterruptedError",
+    "Structure",
     "TableError",
     "UnknownCandidateError",
     "UnknownDecisionError",
     "Verdict",
+    "Wording",
     "call_scope",
     "cleared",
     "deadline_s",
@@ -83,17 +98,26 @@ __all__ = [
     "max_cost_usd",
     "max_energy_wh",
     "measured",
+    "standard_verifiers",
 ]
 
 
 _LAZY = {
+    "Agreement": "shared_core.strategies.verifiers.agreement",
+    "Arithmetic": "shared_core.strategies.verifiers.arithmetic",
     "Budget": "shared_core.accounting.budgets.budget",
     "Budgets": "shared_core.accounting.budgets.budget",
     "Cascade": "shared_core.strategies.cascade",
+    "Judge": "shared_core.strategies.verifiers.judge",
     "LearnedPredictor": "shared_core.prediction.learned",
+    "LearnedVerifier": "shared_core.strategies.verifiers.learned",
     "Ledger": "shared_core.accounting.ledger.ledger",
+    "Likelihood": "shared_core.strategies.verifiers.likelihood",
     "Router": "shared_core.router",
+    "Structure": "shared_core.strategies.verifiers.structure",
+    "Wording": "shared_core.strategies.verifiers.wording",
     "measured": "shared_core.accounting.energy.meters",
+    "standard_verifiers": "shared_core.strategies.verifiers.standard",
 }
 """What whoever needs a `Policy` alone should not wait for."""
 

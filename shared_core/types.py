@@ -521,11 +521,14 @@ class Watch:
         drops: Is given what there is so far; True has the call broken off.
         inline: It takes well under a millisecond: an event loop can do it in passing.
         first: Chunks before the first look; each further one waits for half as many again.
+        limit_s: Seconds that a look which is not inline is waited for at most; there is no other
+            after it then.
     """
 
     drops: Callable[[Reply], bool]
     inline: bool = True
     first: int = 16
+    limit_s: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ from shared_core.lab.fit import fit
 from shared_core.lab.judged import JudgedAnswers
 from shared_core.lab.table import Outcomes
 from shared_core.strategies.verifiers.learned import LearnedVerifier
-from shared_core.strategies.verifiers.standard import standard
+from shared_core.strategies.verifiers.standard import standard_verifiers
 
 DRAWS = 2000
 USD_PER_KWH = 0.30
@@ -109,7 +109,7 @@ def learned(
     drafts = tuple(_text(calls["small"][at]) for at in rows)
     judged = JudgedAnswers(texts, ("small",) * len(rows), drafts, scores[:, 0])
     verifier = LearnedVerifier(fit_answers(judged).head)
-    others = [one for one in standard() if not isinstance(one, LearnedVerifier)]
+    others = [one for one in standard_verifiers() if not isinstance(one, LearnedVerifier)]
     return ChatRouter(
         _candidates(models),
         policy=_policy(),

@@ -115,8 +115,11 @@ def _reason(facts: Facts, answered_by: str) -> str:
 
 
 def _judged(verdicts: Iterable[Verdict], answered_by: str) -> str:
-    """Say what was made of each draft: of several verdicts, the last one counts."""
-    last = {verdict.candidate: verdict.probability for verdict in verdicts}
+    """Say what was made of each draft: the last verdict counts that could tell anything."""
+    last: dict[str, float | None] = {}
+    for verdict in verdicts:
+        known = last.get(verdict.candidate)
+        last[verdict.candidate] = known if verdict.probability is None else verdict.probability
     return ", ".join(
         f"{'its draft' if name == answered_by else f'the draft of {name}'} "
         + ("could not be judged" if chance is None else f"has a probability of {chance:.2f}")

@@ -121,7 +121,7 @@ def _watch(caller: Caller, ask: Ask, watch: Watch) -> Reply:
     growing = Growing(caller, ask, watch)
     with closing(caller.stream(ask)) as chunks:
         for chunk in chunks:
-            if growing.take(chunk) and growing.drops():
+            if growing.take(chunk) and caller.glance(growing):
                 with suppress(DraftDroppedError, StopIteration):
                     chunks.throw(DraftDroppedError())
                 return growing.reply(dropped=True)
@@ -132,10 +132,7 @@ async def _awatch(caller: Caller, ask: Ask, watch: Watch) -> Reply:
     growing = Growing(caller, ask, watch)
     async with aclosing(caller.astream(ask)) as chunks:
         async for chunk in chunks:
-            if not growing.take(chunk):
-                continue
-            drops = growing.drops() if watch.inline else await asyncio.to_thread(growing.drops)
-            if drops:
+            if growing.take(chunk) and await caller.aglance(growing):
                 with suppress(DraftDroppedError, StopAsyncIteration):
                     await chunks.athrow(DraftDroppedError())
                 return growing.reply(dropped=True)
@@ -150,6 +147,9 @@ def _noted(caller: Caller, verdict: Verdict) -> Verdict:
 async def _agrant_all(run: Run, caller: Caller) -> list[Reply | Verdict]:
     if len(run.wishes) == 1:
         return [await _agrant(run, caller, run.wishes[0])]
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_agrant(run, caller, wish)) for wish in run.wishes]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(_agrant(run, caller, wish)) for wish in run.wishes]
+    except BaseExceptionGroup as several:  # the caller is told what it would be told of one wish
+        raise several.exceptions[0] from None
     return [task.result() for task in tasks]

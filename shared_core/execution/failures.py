@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
-__all__ = ["Kind", "is_billed", "is_signal", "kind_of", "retry_after"]
+from shared_core.errors import StreamInterruptedError
+
+__all__ = ["Kind", "behind", "is_billed", "is_signal", "kind_of", "retry_after"]
 
 Kind = Literal["unavailable", "too long"]
 """Failures that another candidate may mend: this one is not to be had now, or has no room."""
@@ -55,9 +57,8 @@ def kind_of(error: BaseException) -> Kind | None:
     Told by the HTTP status that the error carries, else by the operating system's own connection
     errors and by an answer that is no JSON, else by the names of its classes.
     """
+    error = behind(error)
     names = {cls.__name__ for cls in type(error).__mro__}
-    if "StreamInterruptedError" in names and error.__cause__ is not None:
-        return kind_of(error.__cause__)  # of a router that is itself a candidate
     status = getattr(error, "status_code", None)
     if "ContextOverflowError" in names or (status in (400, 413) and _TOO_LONG.search(str(error))):
         return "too long"
@@ -66,6 +67,12 @@ def kind_of(error: BaseException) -> Kind | None:
     if isinstance(error, (ConnectionError, TimeoutError, json.JSONDecodeError)):
         return "unavailable"
     return None if names.isdisjoint(_UNAVAILABLE_NAMES) else "unavailable"
+
+
+def behind(error: BaseException) -> BaseException:
+    """Return what broke a stream off, where a router that is itself a candidate says so."""
+    interrupted = isinstance(error, StreamInterruptedError) and error.__cause__ is not None
+    return behind(error.__cause__) if interrupted else error  # type: ignore[arg-type]
 
 
 def is_billed(error: BaseException) -> bool:

@@ -20,11 +20,11 @@ from shared_core.errors import (
     DeadlineExceededError,
     DraftDroppedError,
 )
-from shared_core.execution.checks import acarried_out, carried_out
+from shared_core.execution.checks import acarried_out, aglanced, carried_out, glanced
 from shared_core.execution.deadline import Deadline
 from shared_core.execution.failures import Kind, is_billed, retry_after
 from shared_core.execution.health import Health
-from shared_core.execution.run import Transport
+from shared_core.execution.run import Growing, Transport
 from shared_core.types import Ask, Check, Entry, Outcome, Reply, Verdict
 
 __all__ = ["Bookkeeper", "Guard"]
@@ -200,6 +200,14 @@ class Guard:
     async def acheck(self, check: Check) -> Verdict:
         """Do the same without blocking."""
         return await acarried_out(check, self.deadline)
+
+    def glance(self, growing: Growing) -> bool:
+        """Have a growing answer looked at, for no longer than the call may last."""
+        return glanced(growing, self.deadline)
+
+    async def aglance(self, growing: Growing) -> bool:
+        """Do the same without blocking."""
+        return await aglanced(growing, self.deadline)
 
     def judged(self, verdict: Verdict) -> None:
         """Have a verdict written down."""

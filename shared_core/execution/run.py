@@ -84,6 +84,14 @@ class Caller(Transport, Protocol):
         """Do the same without blocking."""
         ...
 
+    def glance(self, growing: Growing) -> bool:
+        """Have a growing answer looked at; tell whether it is to be dropped."""
+        ...
+
+    async def aglance(self, growing: Growing) -> bool:
+        """Do the same without blocking."""
+        ...
+
     def judged(self, verdict: Verdict) -> None:
         """Write a verdict down."""
         ...
@@ -169,7 +177,7 @@ class Growing:
         """Begin with nothing seen."""
         self._transport, self._ask, self.watch = transport, ask, watch
         self._chunks: list[Any] = []
-        self._next = watch.first
+        self._next: float = watch.first
 
     def take(self, chunk: Any) -> bool:
         """Receive a chunk; tell whether it is time to look."""
@@ -178,6 +186,10 @@ class Growing:
             return False
         self._next += max(1, self._next // 2)
         return True
+
+    def look_no_more(self) -> None:
+        """Have it grow to its end: whoever looks hangs."""
+        self._next = float("inf")
 
     def drops(self) -> bool:
         """Look at what there is; a look that fails sees nothing."""

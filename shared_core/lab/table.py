@@ -12,9 +12,10 @@ import csv
 import difflib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +26,7 @@ from shared_core.accounting.ledger.database import is_database
 from shared_core.accounting.ledger.ledger import LedgerFile
 from shared_core.errors import MissingExtraError, StorageError, TableError
 
-__all__ = ["Outcomes", "read_table"]
+__all__ = ["Outcomes", "Scale", "read_table", "rows_of", "text_of"]
 
 REQUIRED: Final = ("prompt", "model", "score")
 OPTIONAL: Final = ("dataset", "output_tokens", "cost")
@@ -40,7 +41,8 @@ _LONGEST_LINE: Final = 64_000_000  # characters of a JSON line or a CSV field; m
 _USUAL_TOPS: Final = (1.0, 5.0, 10.0, 100.0)  # upper ends of the scales that people grade on
 
 _ANSWERED: Final = """
-SELECT e.id, e.prompt_text, e.candidate, f.score, a.output_tokens, a.cost_usd FROM entries e
+SELECT e.id, e.prompt_text, e.answer_text, e.candidate, f.score, a.output_tokens, a.cost_usd
+FROM entries e
 LEFT JOIN feedback f ON f.entry = e.id LEFT JOIN attempts a ON a.entry = e.id AND a.kept
 WHERE e.outcome = 'answered' ORDER BY e.id
 """
@@ -48,6 +50,8 @@ WHERE e.outcome = 'answered' ORDER BY e.id
 Floats = npt.NDArray[np.float64]
 Row = tuple[str, Mapping[str, Any]]
 """Where a row is, in words, and its columns."""
+_Columns = Callable[[str, Sequence[str]], list[str]]
+"""Is told where columns are, and their names; returns those to read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,16 +121,15 @@ def read_table(path: str | Path, *, scale: tuple[float, float] | None = None) ->
         MissingExtraError: The package that reads this kind of file is not installed.
     """
     path = Path(path)
-    low, high = _checked_scale(scale)
-    cells, seen = _Cells(), _Seen(path, low, high, scale is not None)
-    for where, row in _rows(path):
-        prompt, model = _text(where, row, "prompt"), _text(where, row, "model")
+    cells, seen = _Cells(), Scale(path, scale)
+    for where, row in rows_of(path):
+        prompt, model = text_of(where, row, "prompt"), text_of(where, row, "model")
         dataset = row.get("dataset")
         score = seen.score(where, row)
         cells.add(
             ("" if dataset is None else _encodable(where, "dataset", str(dataset)), prompt),
             model,
-            (math.nan if score is None else (score - low) / (high - low)),
+            (math.nan if score is None else score),
             _amount(where, row, "output_tokens"),
             _amount(where, row, "cost"),
         )
@@ -181,17 +184,18 @@ class _Cells:
         )
 
 
-class _Seen:
+class Scale:
     """What the scores of a table look like; says at the end what is wrong with them."""
 
-    def __init__(self, path: Path, low: float, high: float, stated: bool) -> None:
-        self.path, self.low, self.high, self.stated = path, low, high, stated
+    def __init__(self, path: Path, scale: tuple[float, float] | None) -> None:
+        self.low, self.high = _checked_scale(scale)
+        self.path, self.stated = path, scale is not None
         self.least, self.most = math.inf, -math.inf
         self.rows = self.unscored = 0
         self.first_off: str | None = None
 
     def score(self, where: str, row: Mapping[str, Any]) -> float | None:
-        """Return a row's score, None where it is missing."""
+        """Return a row's score, 0 to 1, None where it is missing."""
         self.rows += 1
         score = _number(where, "score", row["score"])
         if math.isnan(score):
@@ -200,7 +204,7 @@ class _Seen:
         self.least, self.most = min(self.least, score), max(self.most, score)
         if not self.low <= score <= self.high and self.first_off is None:
             self.first_off = f"{where}, column score: {score:g}"
-        return score
+        return (score - self.low) / (self.high - self.low)
 
     def check(self) -> None:
         """Refuse a table without scores, or with scores off the scale."""
@@ -235,7 +239,12 @@ def _checked_scale(scale: tuple[float, float] | None) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _text(where: str, row: Mapping[str, Any], column: str) -> str:
+def text_of(where: str, row: Mapping[str, Any], column: str) -> str:
+    """Return the text of a column.
+
+    Raises:
+        TableError: It is missing, empty, no text, or cannot be written down.
+    """
     value = row[column]
     if not isinstance(value, str):
         found = "missing" if value is None else f"{type(value).__name__}, not text"
@@ -286,8 +295,16 @@ def _amount(where: str, row: Mapping[str, Any], column: str) -> float:
     return amount
 
 
-def _rows(path: Path) -> Iterator[Row]:
-    readers = {
+def rows_of(
+    path: Path, required: Sequence[str] = REQUIRED, optional: Sequence[str] = OPTIONAL
+) -> Iterator[Row]:
+    """Yield the rows of a file, of any of the kinds that `read_table` reads.
+
+    Raises:
+        TableError: It is missing or broken, or lacks a required column.
+        MissingExtraError: The package that reads this kind of file is not installed.
+    """
+    readers: dict[str, Callable[[Path, _Columns], Iterator[Row]]] = {
         ".jsonl": _json_rows,
         ".ndjson": _json_rows,
         ".csv": _csv_rows,
@@ -299,7 +316,7 @@ def _rows(path: Path) -> Iterator[Row]:
     if reader is None:
         raise TableError(f"{path} has an unknown ending: give {', '.join(readers)}")
     try:
-        yield from reader(path)
+        yield from reader(path, partial(_columns, required=required, optional=optional))
     except FileNotFoundError:
         raise TableError(f"{path} does not exist") from None
     except UnicodeDecodeError as error:
@@ -308,7 +325,7 @@ def _rows(path: Path) -> Iterator[Row]:
         raise TableError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def _json_rows(path: Path) -> Iterator[Row]:
+def _json_rows(path: Path, columns_of: _Columns) -> Iterator[Row]:
     with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(iter(lambda: file.readline(_LONGEST_LINE), ""), start=1):
             where = f"{path}, line {number}"
@@ -325,11 +342,11 @@ def _json_rows(path: Path) -> Iterator[Row]:
                 raise TableError(
                     f"{where} is a JSON {type(row).__name__}: write one object a line (JSON Lines)"
                 )
-            _columns(where, list(row))
+            columns_of(where, list(row))
             yield where, row
 
 
-def _csv_rows(path: Path) -> Iterator[Row]:
+def _csv_rows(path: Path, columns_of: _Columns) -> Iterator[Row]:
     # One limit for the whole process, and 131,072 characters at first: a prompt may be longer.
     csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_LINE))
     with path.open(encoding="utf-8-sig", newline="") as file:
@@ -337,7 +354,7 @@ def _csv_rows(path: Path) -> Iterator[Row]:
         try:
             header = next(reader, [])
             if header:
-                _columns(str(path), header)
+                columns_of(str(path), header)
             line = reader.line_num + 1
             for row in reader:
                 where, line = f"{path}, line {line}", reader.line_num + 1
@@ -352,7 +369,7 @@ def _csv_rows(path: Path) -> Iterator[Row]:
             raise TableError(f"{path}, line {line} is broken CSV ({error})") from None
 
 
-def _parquet_rows(path: Path) -> Iterator[Row]:
+def _parquet_rows(path: Path, columns_of: _Columns) -> Iterator[Row]:
     try:
         import pyarrow as pa  # type: ignore[import-untyped]
         import pyarrow.parquet as pq  # type: ignore[import-untyped]
@@ -361,7 +378,7 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
     try:
         # By its path and with a small buffer: otherwise whole row groups come into memory.
         with pq.ParquetFile(str(path), buffer_size=1 << 16, pre_buffer=False) as file:
-            columns, number = _columns(str(path), file.schema_arrow.names), 0
+            columns, number = columns_of(str(path), file.schema_arrow.names), 0
             for piece in file.iter_batches(batch_size=_PIECE, columns=columns, use_threads=False):
                 for row in piece.to_pylist():
                     number += 1
@@ -370,16 +387,18 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
         raise TableError(f"{path} is broken parquet: {error}") from None
 
 
-def _ledger_rows(path: Path) -> Iterator[Row]:
+def _ledger_rows(path: Path, columns_of: _Columns) -> Iterator[Row]:
     """Yield the answered calls of a ledger whose prompt is kept."""
     kept = scored = 0
     try:
         with LedgerFile(path).reading() as connection:
-            for number, text, model, score, tokens, usd in connection.execute(_ANSWERED):
+            for number, text, answer, model, score, tokens, usd in connection.execute(_ANSWERED):
                 if text is None or not text.strip():
                     continue
                 kept, scored = kept + 1, scored + (score is not None)
                 row = {"prompt": text, "model": model, "score": score}
+                row |= {} if answer is None else {"answer": answer}
+                columns_of(f"{path}, call {number}", list(row))
                 yield f"{path}, call {number}", {**row, "output_tokens": tokens, "cost": usd}
     except StorageError as error:
         raise TableError(str(error)) from error
@@ -391,13 +410,15 @@ def _ledger_rows(path: Path) -> Iterator[Row]:
         )
 
 
-def _columns(where: str, found: Sequence[str]) -> list[str]:
+def _columns(
+    where: str, found: Sequence[str], required: Sequence[str], optional: Sequence[str]
+) -> list[str]:
     """Return the columns to read.
 
     Raises:
         TableError: A required one is missing, or one is there twice.
     """
-    for column in REQUIRED:
+    for column in required:
         if column in found:
             continue
         lower = {name.strip().lower(): name for name in found}
@@ -405,7 +426,7 @@ def _columns(where: str, found: Sequence[str]) -> list[str]:
         hint = f"; rename {lower[near[0]]!r}?" if near else ""
         names = ", ".join(map(repr, found)) or "none"
         raise TableError(f"{where} has no column {column!r}{hint} (its columns: {names})")
-    wanted = [column for column in (*REQUIRED, *OPTIONAL) if column in found]
+    wanted = [column for column in (*required, *optional) if column in found]
     for column in wanted:
         if list(found).count(column) > 1:
             raise TableError(f"{where} has two columns {column!r}: rename one of them")

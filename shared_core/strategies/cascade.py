@@ -13,13 +13,14 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import itemgetter
 from typing import Any, Final, Literal
 
 from shared_core.errors import AllCandidatesFailedError, BudgetExceededError, ConfigurationError
 from shared_core.strategies.single import Single
 from shared_core.strategies.stakes import Stakes
 from shared_core.strategies.verifiers.base import Verifier, as_verifiers, logit
-from shared_core.strategies.verifiers.standard import standard
+from shared_core.strategies.verifiers.standard import standard_verifiers
 from shared_core.types import (
     Ask,
     Decision,
@@ -47,7 +48,7 @@ class Cascade:
 
     Args:
         verify: Who looks at drafts, cheap ones first: verifiers, or functions of a `Draft` that
-            return how probable it is that it is right. None: `standard()`.
+            return how probable it is that it is right. None: `standard_verifiers()`.
         accept: Probability from which a draft is accepted, 0 to 1. None: by the policy, from δ
             under what the best candidate left would probably achieve on this prompt.
         unverified: What becomes of a draft of which no verifier can tell anything.
@@ -78,7 +79,7 @@ class Cascade:
             )
         if type(self.max_drafts) is not int or self.max_drafts < 1:
             raise ConfigurationError(f"cascade: max_drafts must be 1 or more: {self.max_drafts!r}")
-        found = standard() if self.verify is None else as_verifiers(self.verify)
+        found = standard_verifiers() if self.verify is None else as_verifiers(self.verify)
         if not found:
             raise ConfigurationError("cascade: verify names nobody; leave it out for the standard")
         object.__setattr__(self, "verifiers", found)
@@ -151,14 +152,16 @@ class _Ascent:
         if reply.error is not None:
             self._failed(reply)
             return None
-        if seen:
+        if (fault := self._unparsed(reply)) is not None:
+            yield (Verdict("parser", 0.0, fault, name),)
+            self._stakes.learn(name, 0.0)
+            return None
+        if reply.finish_reason == "dropped" and seen:
             yield (seen[-1],)
             self._stakes.learn(name, seen[-1].probability or 0.0)
             return None
         chance, known = yield from self._judge(Draft(self._prompt, reply, self._prior(name)), bar)
         accepted = chance >= bar if known else self._cascade.unverified == "accept"
-        if reply.parse_error is not None:  # there is nothing to hand on, whoever likes its text
-            chance, accepted = 0.0, False
         if not accepted:
             self._stakes.learn(name, chance)
             self._held.append((chance, reply))
@@ -170,6 +173,7 @@ class _Ascent:
         for verifier in self._cascade.verifiers:
             reach = getattr(verifier, "reach", None)
             if reach is not None and abs(logit(chance) - logit(bar)) > reach:
+                known = True  # whatever it said, the same would become of the draft
                 continue
             try:
                 verdict = yield from verifier.verify(_with_prior(draft, chance))
@@ -184,17 +188,19 @@ class _Ascent:
         return chance, known
 
     def _answer(self) -> Steps:
-        """Have the best candidate left answer in sight; failing that the others, then a draft."""
+        """Have the best candidate left answer in sight; failing that the others, or a draft."""
         reply: Reply
+        chance, draft = max(self._held, key=itemgetter(0), default=(0.0, None))
         while self._may_go_on() and (name := self._stakes.best(frozenset(self._tried))) is not None:
+            if self._failures and draft is not None and chance >= self._stakes.expected(name):
+                break
             self._tried.add(name)
             (reply,) = yield (Ask(name),)
             if reply.error is None:
                 return reply
             self._failed(reply)
-        whole = [(chance, draft) for chance, draft in self._held if draft.parse_error is None]
-        if whole:
-            return max(whole, key=lambda held: held[0])[1]
+        if draft is not None:
+            return draft
         raise self._error()
 
     def _ask(self, name: str, bar: float, seen: list[Verdict]) -> Ask:
@@ -222,6 +228,13 @@ class _Ascent:
 
         return Watch(drops, all(getattr(v, "inline_glance", True) for v in glancing))
 
+    def _unparsed(self, reply: Reply) -> str | None:
+        """Return why there is nothing to hand on of what was asked for; an agent may call tools."""
+        if reply.parse_error is not None:
+            return type(reply.parse_error).__name__
+        asked = self._prompt.schema is not None and not reply.tool_calls
+        return "it gave none of what was asked for" if asked and reply.parsed is None else None
+
     def _prior(self, name: str) -> float:
         return self._stakes.of(name).quality
 
@@ -230,7 +243,7 @@ class _Ascent:
             return
         self._failures.append((reply.candidate, reply.error))
         if not reply.retryable:
-            raise reply.error
+            raise self._error()
 
     def _may_go_on(self) -> bool:
         """Tell whether another failure could be mended: as many as the decision has fallbacks."""

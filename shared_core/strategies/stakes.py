@@ -73,8 +73,8 @@ class Stakes:
 
         Args:
             tried: Who has been asked.
-            first: Who drafts before all others, whatever it costs; nobody does where that is the
-                best one, which answers.
+            first: Who drafts before all others, whatever it costs; the best has nobody to be
+                judged against, so it answers.
         """
         best = self.best(tried)
         if first is not None and first in self._allowed and first not in tried:
@@ -83,6 +83,10 @@ class Stakes:
             if name not in tried and name != best and self._pays(name, best, tried):
                 return name
         return None
+
+    def expected(self, name: str) -> float:
+        """Return how probably a candidate is right, now that drafts are known; 0 where it rests."""
+        return self._expected(name) if name in self._allowed else 0.0
 
     def learn(self, name: str, chance: float) -> None:
         """Take note that a draft is right with this probability only."""

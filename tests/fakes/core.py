@@ -6,9 +6,10 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Seque
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared_core.execution.checks import acarried_out, carried_out
+from shared_core.execution.checks import acarried_out, aglanced, carried_out, glanced
 from shared_core.execution.deadline import Deadline
 from shared_core.execution.failures import Kind
+from shared_core.execution.run import Growing
 from shared_core.types import (
     Ask,
     Candidate,
@@ -130,6 +131,12 @@ class FakeTransport:
 
     async def acheck(self, check: Check) -> Verdict:
         return await acarried_out(check, Deadline(None))
+
+    def glance(self, growing: Growing) -> bool:
+        return glanced(growing, Deadline(None))
+
+    async def aglance(self, growing: Growing) -> bool:
+        return await aglanced(growing, Deadline(None))
 
     def judged(self, verdict: Verdict) -> None:
         self.verdicts.append(verdict)

@@ -232,8 +232,9 @@ FROM (
             AND probability IS NOT NULL THEN 1 END AS rated
     FROM verdicts v JOIN entries e ON e.id = v.entry LEFT JOIN feedback f ON f.entry = v.entry
     WHERE {} AND v.place = (
-        SELECT max(place) FROM verdicts o WHERE o.entry = v.entry AND o.candidate = v.candidate
-    ) -- of several verdicts on a draft, the last one counts
+        SELECT o.place FROM verdicts o WHERE o.entry = v.entry AND o.candidate = v.candidate
+        ORDER BY o.probability IS NULL, o.place DESC LIMIT 1
+    ) -- of several verdicts on a draft, the last one counts that could tell anything
 ) v GROUP BY 1 ORDER BY 1
 """
 _SHARES = """

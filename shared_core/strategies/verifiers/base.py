@@ -16,7 +16,16 @@ from typing import Any, Protocol
 from shared_core.errors import ConfigurationError
 from shared_core.types import Check, Draft, Verdict, Verification
 
-__all__ = ["FunctionVerifier", "Verifier", "as_verifiers", "logit", "probability", "weighed"]
+__all__ = [
+    "FunctionVerifier",
+    "Verifier",
+    "as_verifiers",
+    "logit",
+    "looked",
+    "probability",
+    "told",
+    "weighed",
+]
 
 _SURE = 0.01
 """What is left of doubt where a function is certain."""
@@ -25,8 +34,9 @@ _SURE = 0.01
 class Verifier(Protocol):
     """Tells how probable it is that a draft is right.
 
-    It may also have `glance(draft)`, which does the same for a draft that is still growing
-    (`draft.whole` is false), at once and without asking anybody, and returns a probability or None;
+    It may also have `glance(draft)`, for a draft that is still growing (`draft.whole` is false): at
+    once and without asking anybody it returns the probability and the standard deviation (log odds)
+    of what the rest of the draft will move that by; or None, while there is too little.
     `inline_glance` is False where that takes more than a millisecond. It may have `reach`, the most
     by which it moves the log odds: it is not asked where that could not change what becomes of the
     draft. It may have `params` that the draft has to be asked with, as in `Ask.params`.
@@ -77,10 +87,7 @@ class FunctionVerifier:
         """See `Verifier.verify`."""
 
         def look(draft: Draft) -> Any:
-            said = self.function(draft)
-            if isinstance(said, bool):
-                said = 1.0 - _SURE if said else _SURE
-            return weighed(draft.prior, said) if isinstance(said, (int, float)) else said
+            return told(draft.prior, self.function(draft))
 
         verdict: Verdict
         (verdict,) = yield (Check(self.name, look, draft, limit_s=self.limit_s),)
@@ -95,6 +102,20 @@ def as_verifiers(given: Any) -> tuple[Verifier, ...]:
     """
     listed = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
     return tuple(one if hasattr(one, "verify") else FunctionVerifier(one) for one in listed)
+
+
+def looked(verifier: str, look: Callable[[Draft], Verdict], draft: Draft) -> Verification:
+    """Have a draft looked at in passing: the whole of a verifier that is fast and asks nobody."""
+    verdict: Verdict
+    (verdict,) = yield (Check(verifier, look, draft, inline=True),)
+    return verdict
+
+
+def told(prior: float, said: Any) -> Any:
+    """Return the probability that a user's word leaves; what is no word on it goes on its way."""
+    if isinstance(said, bool):
+        said = 1.0 - _SURE if said else _SURE
+    return weighed(prior, said) if isinstance(said, (int, float)) else said
 
 
 def weighed(prior: float, evidence: float) -> float:

@@ -30,7 +30,12 @@ from langchain_router import (
     Policy,
     call_scope,
 )
-from shared_core import AllCandidatesFailedError, BudgetExceededError, NoCandidateError
+from shared_core import (
+    AllCandidatesFailedError,
+    BudgetExceededError,
+    NoCandidateError,
+    StreamInterruptedError,
+)
 from shared_core.accounting.budgets.stores import NOTHING, Amounts, MemoryStore, Standing
 from shared_core.types import Ask, Decision, Prompt, Steps
 from tests.fakes.chat_models import ScriptedChat
@@ -454,8 +459,9 @@ def test_a_stream_that_breaks_off_pays_for_what_it_showed(form: Form) -> None:
     broken = Break(BUSY, after=2, reply=["Hel", "lo", " world"])
     llm = scripted(models={"small": ScriptedChat(replies=[broken])})
     if "stream" in form.__name__:
-        with pytest.raises(ModelRateLimitError):
+        with pytest.raises(StreamInterruptedError) as caught:
             form(llm, QUESTION)
+        assert (caught.value.partial, caught.value.__cause__) == ("Hello", BUSY)
         assert standing(llm).spent.calls == 1
         assert 0 < standing(llm).spent.tokens < 200
         assert last(llm)["attempts"][0]["cost_usd_high"] > 0

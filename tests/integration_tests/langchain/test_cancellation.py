@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
@@ -17,11 +18,23 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from pydantic import Field, SkipValidation
 
-from langchain_router import ChatRouter, Policy, deadline_s
-from shared_core.types import Ask, Decision, Prompt, Steps
+from langchain_router import Budget, Cascade, ChatRouter, Policy, deadline_s
+from shared_core.types import (
+    Ask,
+    Check,
+    Decision,
+    Draft,
+    Prompt,
+    Steps,
+    Turn,
+    Verdict,
+    Verification,
+)
 from tests.fakes.chat_models import ScriptedChat
+from tests.fakes.core import FixedPredictor
 from tests.fakes.openai_server import OpenAIServer
 from tests.fakes.script import Break
+from tests.integration_tests.accounts import nothing_held
 from tests.integration_tests.cancelling import (
     CUTS,
     Cut,
@@ -196,6 +209,120 @@ async def test_22_calls_that_go_side_by_side_are_cancelled_together(ask: Asks, c
     assert await cancel_everywhere(begin, cut) >= 1
     assert "under way" not in ends
     assert "CancelledError" in ends
+
+
+class Asking:
+    """Looks at a draft in a thread, then has a model say a word on it."""
+
+    name = "asking"
+
+    def __init__(self, says: str) -> None:
+        self.says = says
+
+    def verify(self, draft: Draft) -> Verification:
+        yield (Check(self.name, lambda draft: None, draft),)
+        turns = (Turn("user", "Is this right?"),)
+        reply: Any
+        (reply,) = yield (Ask("helper", visible=False, turns=turns, purpose="check"),)
+        return Verdict(self.name, 0.99 if reply.text == self.says else 0.02)
+
+
+class Glancing(Asking):
+    """Looks at a draft while it grows, too."""
+
+    inline_glance = False
+
+    def glance(self, draft: Draft) -> tuple[float, float] | None:
+        return None
+
+
+@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize("says", ["yes", "no"], ids=["accepted", "escalated"])
+@pytest.mark.parametrize(
+    ("verifier", "settings"), [(Asking, {}), (Glancing, {}), (Glancing, IN_TIME)]
+)
+@pytest.mark.parametrize("ask", [whole, streamed])
+async def test_22_a_cascade_may_be_cancelled_at_every_await_point(
+    ask: Asks, settings: Any, verifier: Any, says: str, cut: Cut
+) -> None:
+    ends: set[str] = set()
+
+    def begin() -> Any:
+        models = {name: Watched(model_name=name) for name in ("helper", "small", "large")}
+        models["helper"].replies = ["yes"]
+        models["small"].replies = ["a draft of many words " * 4]
+        told = Told()
+        llm = ChatRouter(
+            models,
+            strategy=Cascade(verifier(says)),
+            predictor=FixedPredictor({"helper": 0.01, "small": 0.6, "large": 0.95}),
+            budgets=[Budget(tokens=10**6)],
+            **settings,
+        )
+
+        def check() -> None:
+            logs = [log for model in models.values() for log in model.log]
+            ends.update(logs)
+            assert "under way" not in logs
+            assert nothing_held(llm)
+            assert llm.explain(QUESTION).resting == ()
+            # LangChain leaves the run of a model open where its `ainvoke` is cancelled.
+            assert set(told.open) <= {"model"}
+            assert len(told.open) <= 1
+
+        return ask(llm, {"callbacks": [told]}), check
+
+    assert await cancel_everywhere(begin, cut) >= 3
+    assert "CancelledError" in ends
+
+
+@pytest.mark.parametrize("ask", [whole, streamed, events])
+async def test_22_a_cascade_is_cancelled_while_a_check_runs(ask: Asks) -> None:
+    looking, over = threading.Event(), threading.Event()
+
+    def look(draft: Draft) -> bool:
+        looking.set()
+        return over.wait(10)
+
+    small, large, told = Watched(model_name="small"), ScriptedChat(model_name="large"), Told()
+    llm = router(small, large, strategy=Cascade(look), budgets=[Budget(tokens=10**6)])
+    async with nothing_left():
+        task = asyncio.ensure_future(ask(llm, {"callbacks": [told]}))
+        while not looking.is_set():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert told.open == []
+        over.set()
+    assert small.log == ["returned"]
+    assert large.calls == []
+    assert nothing_held(llm)
+
+
+@pytest.mark.parametrize("form", [stream, astream])
+def test_22_a_cascade_whose_stream_is_closed_ends_its_call(form: Any) -> None:
+    def wrong(draft: Draft) -> bool:
+        return False
+
+    large, told = Watched(model_name="large"), Told()
+    llm = router(None, large, strategy=Cascade(wrong), budgets=[Budget(tokens=10**6)])
+
+    async def leave() -> None:
+        async with nothing_left():
+            chunks = llm.astream(QUESTION, {"callbacks": [told]})
+            await anext(chunks)
+            await chunks.aclose()  # type: ignore[attr-defined]
+
+    if form is astream:
+        asyncio.run(leave())
+    else:
+        chunks = llm.stream(QUESTION, {"callbacks": [told]})
+        next(chunks)
+        chunks.close()  # type: ignore[attr-defined]
+    assert large.log == ["GeneratorExit"]
+    assert told.open == []
+    assert nothing_held(llm)
 
 
 @pytest.mark.parametrize("return_exceptions", [False, True])

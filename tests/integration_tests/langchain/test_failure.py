@@ -10,7 +10,7 @@ from langchain_core.exceptions import ModelAuthenticationError, ModelRateLimitEr
 from openai import AuthenticationError
 
 from langchain_router import ChatRouter
-from shared_core import AllCandidatesFailedError
+from shared_core import AllCandidatesFailedError, StreamInterruptedError
 from tests.fakes.chat_models import ScriptedChat
 from tests.fakes.openai_server import Fault, OpenAIServer
 from tests.fakes.script import Break
@@ -107,9 +107,10 @@ async def test_nothing_is_spliced(asynchronous: bool, error: Exception) -> None:
         for chunk in llm.stream("Hello", config):
             seen.append(chunk)  # noqa: PERF402
 
-    with pytest.raises(type(error)) as caught:
+    with pytest.raises(StreamInterruptedError) as caught:
         await ask()
-    assert caught.value is error
+    assert (caught.value.candidate, caught.value.partial) == ("small", "Hel")
+    assert caught.value.__cause__ is error
     assert [chunk.content for chunk in seen] == ["Hel"]
     assert large.calls == []
     assert runs.ended == [("model", "error"), ("chain", "error")]
@@ -122,8 +123,9 @@ def test_a_real_stream_that_breaks_before_it_says_anything_is_taken_over(
 ) -> None:
     server.script("small", [Fault("reset", after=after)])  # the first event names the role alone
     if who is None:
-        with pytest.raises(httpx.ReadError):
+        with pytest.raises(StreamInterruptedError) as caught:
             form(llm, "Hello there")
+        assert isinstance(caught.value.__cause__, httpx.ReadError)
         assert server.asked("large") == []
     else:
         message = form(llm, "Hello there")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from shared_core import BudgetExceededError, Router
+from shared_core import BudgetExceededError, Router, StreamInterruptedError
 from shared_core.accounting.budgets.budget import Budget
 from shared_core.accounting.budgets.stores import (
     MOST,
@@ -234,8 +234,9 @@ def test_a_stream_whose_chunks_cannot_be_joined_holds_nothing() -> None:
             raise ValueError("chunks of two kinds")
 
     llm = router(Budget(usd=1))
-    with pytest.raises(ValueError, match="chunks of two kinds"):
+    with pytest.raises(StreamInterruptedError, match="chunks of two kinds") as caught:
         stream(llm, Unjoinable({"a": ["x"]}))
+    assert caught.value.partial == ""  # what cannot be joined cannot be told
     spent(llm)
 
 

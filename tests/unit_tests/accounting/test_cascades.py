@@ -198,6 +198,20 @@ def test_what_is_said_besides_the_prompt_is_held_and_charged() -> None:
     assert more[1] >= plain[1] + size
 
 
+def test_what_is_said_besides_the_prompt_leaves_less_room_for_the_answer() -> None:
+    def room(ask: Ask) -> int:
+        llm = router(Budget(tokens=1500), among=BOTH)
+        with begun(llm) as account:
+            hold = account.open(ask)
+            assert standing(llm).held.tokens <= 1500
+            account.close(hold, Reply("b", text="yes"))
+            account.reply = Reply("b")
+        return int(hold.ask.params["max_tokens"])
+
+    size = len("Is it right? " * 10)
+    assert size <= room(Ask("b")) - room(CHECK) <= 1.5 * size
+
+
 def test_estimated_tokens_are_those_of_what_was_put() -> None:
     with begun(router(among=BOTH)) as account:
         answered(account, replace(CHECK, watch=WATCH), usage=None)

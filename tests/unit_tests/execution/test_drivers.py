@@ -3,47 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from shared_core import AllCandidatesFailedError, Decision, RouterError, Single
+from shared_core import (
+    AllCandidatesFailedError,
+    DeadlineExceededError,
+    Decision,
+    RouterError,
+    Single,
+    StreamInterruptedError,
+)
 from shared_core.execution import drivers
 from shared_core.execution.run import Run
-from shared_core.types import Ask, Steps
+from shared_core.types import Ask, Check, Draft, Reply, Steps, Watch
 from tests.fakes.core import FakeTransport, prompt
+from tests.fakes.driving import Driver, awaited, every_driver, streaming
 
 DECISION = Decision("id", "a", "because", False, (), fallbacks=("b", "c"))
-
-Driver = Callable[[Run, FakeTransport], str]
-
-
-def whole(run: Run, transport: FakeTransport) -> str:
-    drivers.answer(run, transport)
-    assert run.result is not None
-    return str(run.result.native)
-
-
-def awaited(run: Run, transport: FakeTransport) -> str:
-    asyncio.run(drivers.aanswer(run, transport))
-    assert run.result is not None
-    return str(run.result.native)
-
-
-def streamed(run: Run, transport: FakeTransport) -> str:
-    return "".join(drivers.stream(run, transport))
-
-
-def astreamed(run: Run, transport: FakeTransport) -> str:
-    async def collect() -> str:
-        return "".join([chunk async for chunk in drivers.astream(run, transport)])
-
-    return asyncio.run(collect())
-
-
-every_driver = pytest.mark.parametrize("driver", [whole, awaited, streamed, astreamed])
-streaming = pytest.mark.parametrize("driver", [streamed, astreamed])
 
 
 def start(strategy: Any = None) -> Run:
@@ -115,9 +93,10 @@ def test_nothing_visible_was_shown_so_the_next_may_answer(driver: Driver) -> Non
 def test_two_models_texts_are_never_spliced(driver: Driver) -> None:
     lost = ConnectionError("lost")
     transport = FakeTransport({"a": ["he", lost], "b": ["never"]})
-    with pytest.raises(ConnectionError) as caught:
+    with pytest.raises(StreamInterruptedError, match="'a' broke off after 2 characters") as caught:
         driver(start(), transport)
-    assert caught.value is lost
+    assert (caught.value.candidate, caught.value.partial) == ("a", "he")
+    assert caught.value.__cause__ is lost
     assert len(transport.asked) == 1
 
 
@@ -166,3 +145,58 @@ async def test_asks_of_one_step_go_side_by_side() -> None:
             return self.send(ask)
 
     await drivers.aanswer(start(DraftThenFinal()), Waiting({"a": ["x"], "b": ["y"]}))
+
+
+async def test_an_error_of_one_of_several_is_raised_as_it_is() -> None:
+    class Interrupted(FakeTransport):
+        async def acheck(self, check: Check) -> Any:
+            raise DeadlineExceededError(1)
+
+    class Twice:
+        def steps(self, prompt: Any, decision: Decision) -> Steps:
+            check = Check("slow", lambda _: None, Draft(prompt, Reply("a")))
+            yield (check, check)
+            raise AssertionError
+
+    with pytest.raises(DeadlineExceededError):
+        await drivers.aanswer(start(Twice()), Interrupted({}))
+
+
+def test_looks_at_a_growing_answer_come_ever_further_apart() -> None:
+    seen: list[int] = []
+    looks = Watch(lambda reply: bool(seen.append(len(reply.text))), first=4)
+
+    class Watched:
+        def steps(self, prompt: object, decision: Decision) -> Steps:
+            (reply,) = yield (Ask("a", visible=False, watch=looks),)
+            return reply
+
+    assert awaited(start(Watched()), FakeTransport({"a": ["x"] * 40})) == "x" * 40
+    assert seen == [4, 6, 9, 13, 19, 28]
+
+
+@every_driver
+def test_an_answer_that_is_dropped_is_read_no_further(driver: Driver) -> None:
+    class Dropping:
+        def steps(self, prompt: object, decision: Decision) -> Steps:
+            watch = Watch(lambda reply: True, inline=driver is not awaited, first=2)
+            (reply,) = yield (Ask("a", visible=False, watch=watch),)
+            return reply
+
+    transport = FakeTransport({"a": ["x", "y", AssertionError("read on")]})
+    run = start(Dropping())
+    assert driver(run, transport) == "xy"
+    assert transport.closed == ["a"]
+    assert run.result is not None
+    assert run.result.finish_reason == "dropped"
+
+
+@every_driver
+def test_a_look_that_raises_sees_nothing(driver: Driver) -> None:
+    class Watched:
+        def steps(self, prompt: object, decision: Decision) -> Steps:
+            watch = Watch(lambda reply: bool(1 / 0), first=1)
+            (reply,) = yield (Ask("a", visible=False, watch=watch),)
+            return reply
+
+    assert driver(start(Watched()), FakeTransport({"a": ["dra", "ft"]})) == "draft"

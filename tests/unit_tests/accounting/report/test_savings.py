@@ -280,7 +280,7 @@ def test_drafts_that_were_looked_at_stand_beside_their_scores(tmp_path: Path) ->
     report = ledger.report()
     small = row(report.drafts, name="small")
     assert (small["drafts"], small["accepted"]) == (5, 3)
-    assert small["probability"] == pytest.approx((0.8 + 0.7 + 0.9 + 0.2) / 4)
+    assert small["probability"] == pytest.approx((0.8 + 0.7 + 0.9 + 0.2 + 0.99) / 5)
     assert (small["scores"], small["score"]) == (2, 0.75)
     assert small["rated_probability"] == pytest.approx(0.75)
     large = row(report.drafts, name="large")
