@@ -32,6 +32,7 @@ from llamaindex_router._usage import Watch
 from llamaindex_router.events import announce_entry
 from shared_core.execution import failures
 from shared_core.execution.failures import Kind
+from shared_core.settings import Steered
 from shared_core.types import Ask, Candidate, Decision, Entry, Prompt, Reply
 
 __all__ = ["LLMTransport", "Method", "Request"]
@@ -176,14 +177,18 @@ class LLMTransport:
         return "chat" if ask.turns else self.request.method
 
     def _watch(self, ask: Ask) -> Watch | None:
-        """Structured output alone does not carry its usage."""
-        return Watch() if self._method(ask) == "structured_predict" else None
+        """Structured output does not carry its usage, nor a router's answer that of its drafts."""
+        alone = not isinstance(self.candidate(ask.candidate).model, Steered)
+        return None if alone and not self._is_structured(ask) else Watch()
+
+    def _is_structured(self, ask: Ask) -> bool:
+        return self._method(ask) == "structured_predict"
 
     def _unparsed(self, ask: Ask, error: ValueError, watch: Watch | None) -> Reply:
         """Return a held answer that cannot be parsed; any other error goes on its way."""
-        if ask.visible or watch is None or self.kind_of(error) is not None:
+        if ask.visible or not self._is_structured(ask) or self.kind_of(error) is not None:
             raise error
-        return Reply(ask.candidate, parse_error=error, usage=watch.usage)
+        return Reply(ask.candidate, parse_error=error, usage=None if watch is None else watch.usage)
 
     def _reply(
         self, ask: Ask, native: Any, watch: Watch | None, parts: Sequence[Any] = ()

@@ -15,7 +15,8 @@ from typing import Any
 import llama_index.core
 import pytest
 
-from shared_core import Ledger
+from shared_core import Draft, Ledger, Prompt
+from shared_core.types import Reply
 from tests.fakes.openai_server import OpenAIServer
 from tests.fakes.openai_wire import Body
 from tests.fakes.replies import Answer, ToolCall, message_text
@@ -276,3 +277,33 @@ def test_07_budgets_and_savings(
     assert len(server.requests) == 6
     assert "always-best: large" in said
     assert len(Ledger(tmp_path / "calls.sqlite")) == 6
+
+
+def test_08_cascade(example: Example, names: dict[str, Any], server: OpenAIServer) -> None:
+    def guesses(body: Body) -> str:
+        column = "length_km" if "Rhine" in texts(body, "user")[0] else "ocean"
+        return f"```sql\nselect {column} from river where name = 'Rhine';\n```"
+
+    server.say(SMALL, guesses)
+    server.say(LARGE, "select city.name from city join river on city.river = river.name")
+    plan, *told = example().splitlines()
+    assert plan.startswith("small drafts; looked at by plans; accepted from a probability of 0.60")
+    right = ["select length_km from river where name = 'Rhine';", "  asked: small"]
+    wrong = ["select city.name from city join river on city.river = river.name"]
+    wrong += ["  asked: small, large"]
+    assert [line for line in told if not line.startswith("  plans: small")] == [
+        *right * 2,
+        *wrong * 2,
+    ]
+    chances = [float(line.split()[-1]) for line in told if line.startswith("  plans: small")]
+    assert [chance > 0.6 for chance in chances] == [True, True, False, False]
+    asked = [(body["model"], bool(body.get("stream"))) for body in server.requests]
+    assert asked == [(SMALL, False)] * 3 + [(LARGE, False), (SMALL, False), (LARGE, True)]
+    plans = names["plans"]
+    for text in ("", "drop table river; select 1", "a" * 10**6, "\x00", "\ud800", "explain"):
+        assert plans(draft_of(text)) == 0.01
+
+
+def draft_of(text: str) -> Draft:
+    """A draft that says this."""
+    return Draft(Prompt((), 0), Reply("small", text=text))

@@ -1,10 +1,11 @@
-"""What the conformance suite finds in LlamaIndex's own classes, and a router over two LLMs."""
+"""What the conformance suite finds in LlamaIndex's classes and in cascades, and routers for it."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from llamaindex_router import RouterLLM
+from tests.integration_tests.llamaindex.cascades import bad, cascade, good
 
 _TWICE = "CustomLLM's async methods call its decorated sync ones: two pairs of events"
 _LEFT = "CustomLLM's async streams do not close the sync ones below them"
@@ -26,6 +27,22 @@ CUSTOM_CHAT = _failures("chat")
 MOCK_LLM = _failures("chat", "complete") | {
     "test_the_text_of_a_stream_grows": "MockLLM streams the whole text at once"
 }
+
+
+TWO_ATTEMPTS = {
+    "test_a_call_is_one_pair_of_events_in_one_span": "a draft and an answer are two pairs"
+}
+"""What an escalating cascade cannot help."""
+
+
+def accepting(small: Any, large: Any) -> RouterLLM:
+    """A cascade over two LLMs that takes every draft."""
+    return cascade({"small": small, "large": large}, good)
+
+
+def escalating(small: Any, large: Any) -> RouterLLM:
+    """A cascade over two LLMs that takes no draft."""
+    return cascade({"small": small, "large": large}, bad)
 
 
 def routed(small: Any, large: Any) -> RouterLLM:

@@ -11,12 +11,13 @@ import pytest
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from llama_index.core.llms import ChatMessage
 
-from llamaindex_router import Draft, RouterLLM, Verdict
+from llamaindex_router import Cascade, Draft, RouterLLM, Verdict
 from shared_core import AllCandidatesFailedError, StreamInterruptedError
 from shared_core.types import Ask, Turn, Verification
 from tests.fakes.script import Break
 from tests.integration_tests.accounts import last, outcomes, tokens
 from tests.integration_tests.llamaindex.cascades import (
+    CHANCES,
     Noting,
     bad,
     cascade,
@@ -494,6 +495,40 @@ def test_the_last_rung_that_breaks_off_is_not_spliced(form: Form) -> None:
     assert (caught.value.candidate, caught.value.partial) == ("large", "Hel")
     assert caught.value.__cause__ is busy
     assert outcomes(last(llm)) == [("small", "answered"), ("large", "failed")]
+
+
+# --- cascades in cascades, and the one that is told nothing ---
+
+
+@every_form
+@pytest.mark.parametrize(("inner", "writer"), [(good, "small"), (bad, "middle")])
+def test_a_cascade_may_draft_for_another(form: Form, inner: Any, writer: str) -> None:
+    low = cascade({name: ScriptedLLM(model=name) for name in NAMES[:2]}, inner)
+    large = ScriptedLLM(model="large")
+    llm = cascade({"small": low, "large": large}, good)
+    response = form(llm)
+    assert large.calls == []
+    assert outcomes(last(llm)) == [("small", "answered")]
+    assert last(low)["candidate"] == writer
+    assert said(llm, response) == said(llm, form(ScriptedLLM(model=writer)))
+    if form in RECORDED:
+        record = response.additional_kwargs["router"]
+        assert (record["candidate"], record["inner"]["candidate"]) == ("small", writer)
+    assert tokens(llm) == tokens(low)
+
+
+@every_form
+def test_without_arguments_it_looks_at_drafts_too(form: Form) -> None:
+    refusal = "I'm sorry, but I cannot help with that."
+    made = {"small": ScriptedLLM(model="small", replies=[refusal]), "large": ScriptedLLM()}
+    llm = RouterLLM(made, strategy=Cascade(), predictor=CHANCES)
+    response = form(llm)
+    entry = last(llm)
+    assert {attempt["candidate"] for attempt in entry["attempts"]} <= {"small", "large"}
+    assert entry["verdicts"]
+    if form in RECORDED[:8]:
+        assert entry["candidate"] == "large"
+        assert refusal not in text_of(response)
 
 
 # --- what it says before ---

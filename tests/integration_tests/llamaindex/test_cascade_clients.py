@@ -236,6 +236,19 @@ async def test_it_does_so_while_the_loop_goes_on(server: OpenAIServer) -> None:
         gc.enable()
 
 
+def test_the_server_notices_that_a_stream_is_left(server: OpenAIServer) -> None:
+    server.say("small", LONG)
+    server.script("small", [Fault("slow", between_s=0.01)])
+    gc.disable()
+    try:
+        stream = RouterLLM({"small": client(server)}).stream_complete("Hello")
+        next(stream)
+        stream.close()
+        assert eventually(lambda: server.abandoned == 1)
+    finally:
+        gc.enable()
+
+
 # --- agents and engines ---
 
 

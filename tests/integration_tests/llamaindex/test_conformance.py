@@ -22,7 +22,14 @@ from llamaindex_router import RouterLLM
 from tests.contracts.llamaindex import LLMContract
 from tests.fakes.openai_server import Fault, OpenAIServer
 from tests.integration_tests.llamaindex.forms import client
-from tests.integration_tests.llamaindex.gates import MOCK_LLM, PLAIN_KEY, routed
+from tests.integration_tests.llamaindex.gates import (
+    MOCK_LLM,
+    PLAIN_KEY,
+    TWO_ATTEMPTS,
+    accepting,
+    escalating,
+    routed,
+)
 
 KEY = "sk-secret"
 OPENAI = {
@@ -76,6 +83,24 @@ class TestRouterOverOpenAILike(OverOpenAI):
     @pytest.fixture
     def llm(self, server: OpenAIServer, http: dict[str, Any]) -> RouterLLM:
         return routed(*(client(server, name, api_key=KEY, **http) for name in ("small", "large")))
+
+
+class TestAcceptingCascade(OverOpenAI):
+    """A cascade over two such clients that takes every draft."""
+
+    @pytest.fixture
+    def llm(self, server: OpenAIServer, http: dict[str, Any]) -> RouterLLM:
+        return accepting(*(client(server, n, api_key=KEY, **http) for n in ("small", "large")))
+
+
+class TestEscalatingCascade(OverOpenAI):
+    """A cascade over two such clients that takes no draft."""
+
+    known_failures = TWO_ATTEMPTS
+
+    @pytest.fixture
+    def llm(self, server: OpenAIServer, http: dict[str, Any]) -> RouterLLM:
+        return escalating(*(client(server, n, api_key=KEY, **http) for n in ("small", "large")))
 
 
 class OverMock(LLMContract):

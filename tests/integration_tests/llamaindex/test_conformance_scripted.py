@@ -9,7 +9,14 @@ from llama_index.core.llms import LLM
 
 from llamaindex_router import RouterLLM
 from tests.contracts.llamaindex import LLMContract
-from tests.integration_tests.llamaindex.gates import CUSTOM_CHAT, PLAIN_KEY, routed
+from tests.integration_tests.llamaindex.gates import (
+    CUSTOM_CHAT,
+    PLAIN_KEY,
+    TWO_ATTEMPTS,
+    accepting,
+    escalating,
+    routed,
+)
 from tests.integration_tests.llamaindex.scripted import Denied
 
 # After `scripted`, which skips this module where LlamaIndex is too old for these LLMs.
@@ -62,6 +69,22 @@ class TestRouterOverScripted(OverScripted):
 
     def make(self, **settings: Any) -> RouterLLM:
         return routed(super().make(**settings), Keyed(model="large"))
+
+
+class TestAcceptingCascade(OverScripted):
+    """A cascade over two of them that takes every draft."""
+
+    def make(self, **settings: Any) -> RouterLLM:
+        return accepting(super().make(**settings), Keyed(model="large"))
+
+
+class TestEscalatingCascade(OverScripted):
+    """A cascade over two of them that takes no draft."""
+
+    known_failures = TWO_ATTEMPTS
+
+    def make(self, **settings: Any) -> RouterLLM:
+        return escalating(super().make(**settings), Keyed(model="large"))
 
 
 class OverText(OverScripted):
