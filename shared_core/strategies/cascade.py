@@ -38,6 +38,8 @@ __all__ = ["Cascade"]
 _HOPELESS: Final = 0.05
 """Probability of a draft under which no further verifier is asked."""
 
+_UNVERIFIED: Final = ("policy", "escalate", "accept")
+
 Judging = Generator[tuple[Wish, ...], tuple[Any, ...], tuple[float, bool]]
 """Verifiers at work; ends with the probability that is left, and whether any of them could tell."""
 
@@ -51,7 +53,9 @@ class Cascade:
             return how probable it is that it is right. None: `standard_verifiers()`.
         accept: Probability from which a draft is accepted, 0 to 1. None: by the policy, from δ
             under what the best candidate left would probably achieve on this prompt.
-        unverified: What becomes of a draft of which no verifier can tell anything.
+        unverified: What becomes of a draft of which no verifier can tell anything: "policy" leaves
+            it to the estimates, as if there were no draft, so that it is accepted where its
+            candidate would have been chosen; "escalate", "accept".
         abort: Look at a draft of free text while it grows, and break it off once it will hardly be
             accepted. Needs a verifier that can `glance`.
         max_drafts: Most drafts before the answer is left to the best candidate.
@@ -64,7 +68,7 @@ class Cascade:
 
     verify: Any = None
     accept: float | None = None
-    unverified: Literal["escalate", "accept"] = "escalate"
+    unverified: Literal["policy", "escalate", "accept"] = "policy"
     abort: bool = True
     max_drafts: int = 3
     verifiers: tuple[Verifier, ...] = field(init=False, repr=False, compare=False)
@@ -73,9 +77,9 @@ class Cascade:
         """Refuse what cannot be meant."""
         if self.accept is not None and not _is_share(self.accept):
             raise ConfigurationError(f"cascade: accept must be from 0 to 1, not {self.accept!r}")
-        if self.unverified not in ("escalate", "accept"):
+        if self.unverified not in _UNVERIFIED:
             raise ConfigurationError(
-                f"cascade: unverified is 'escalate' or 'accept', not {self.unverified!r}"
+                f"cascade: unverified is one of {_UNVERIFIED}, not {self.unverified!r}"
             )
         if type(self.max_drafts) is not int or self.max_drafts < 1:
             raise ConfigurationError(f"cascade: max_drafts must be 1 or more: {self.max_drafts!r}")
@@ -161,7 +165,10 @@ class _Ascent:
             self._stakes.learn(name, seen[-1].probability or 0.0)
             return None
         chance, known = yield from self._judge(Draft(self._prompt, reply, self._prior(name)), bar)
-        accepted = chance >= bar if known else self._cascade.unverified == "accept"
+        if known or self._cascade.unverified == "policy":
+            accepted = chance >= bar
+        else:
+            accepted = self._cascade.unverified == "accept"
         if not accepted:
             self._stakes.learn(name, chance)
             self._held.append((chance, reply))

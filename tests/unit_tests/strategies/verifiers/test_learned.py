@@ -20,7 +20,10 @@ from shared_core.strategies.verifiers.surface import FEATURES
 from shared_core.types import Draft, Prompt, Reply, Turn, Verdict
 
 QUESTION = "Tom has 5 apples and buys 3 boxes of 4 apples each. How many apples has he?"
-GOOD = "3 * 4 = 12 and 12 + 5 = 17. The answer is 17."
+GOOD = (
+    "Three boxes of four apples each hold 3 * 4 = 12 apples. With the 5 that he has at first "
+    "that makes 12 + 5 = 17 apples in all. The answer is 17."
+)
 
 
 class FakeReader:
@@ -80,7 +83,10 @@ def test_starts_from_the_prior() -> None:
 def test_prefers_the_sound_draft() -> None:
     """A draft with slips and doubts is less probable than one without."""
     verifier = LearnedVerifier.shipped()
-    bad = "Perhaps 3 * 4 = 13, however, I cannot tell. It might be 5. The answer is 99 or 98."
+    bad = (
+        "Perhaps three boxes of four apples hold 3 * 4 = 13 apples, however, I cannot tell for "
+        "sure. It might be 5 apples. The answer is 99 or 98."
+    )
     sound, unsound = (judged(verifier, draft(text)).probability for text in (GOOD, bad))
     assert sound is not None
     assert unsound is not None
@@ -215,3 +221,14 @@ def test_ships_one_for_all_threads() -> None:
     assert len(set(map(id, heads))) == 1
     assert heads[0].reader is None
     assert heads[0].card["answers"]
+
+
+@pytest.mark.parametrize(
+    ("text", "known"), [("Paris", False), ("3 * 4 = 13", True), ("word " * 5000, False)]
+)
+def test_leaves_what_it_has_never_seen_the_like_of_to_others(text: str, known: bool) -> None:
+    """A single word is none of what it learned from: its sums alone can be looked at."""
+    verdict = judged(LearnedVerifier.shipped(), draft(text))
+    assert verdict.note.startswith("unlike what it has learned from")
+    assert (verdict.probability is not None) == known
+    assert verdict.verifier == "learned"
