@@ -11,22 +11,28 @@ _TWICE = "CustomLLM's async methods call its decorated sync ones: two pairs of e
 _LEFT = "CustomLLM's async streams do not close the sync ones below them"
 
 
-def _failures(*kinds: str) -> dict[str, str]:
+def _twice(*kinds: str) -> dict[str, str]:
     return {
         f"test_a_call_is_one_pair_of_events_in_one_span[{prefix}{kind}]": _TWICE
         for kind in kinds
         for prefix in ("a", "astream_")
-    } | {f"test_a_stream_that_is_left_ends_its_call[astream_{kind}]": _LEFT for kind in kinds}
+    }
+
+
+def _left(*kinds: str) -> dict[str, str]:
+    return {f"test_a_stream_that_is_left_ends_its_call[astream_{kind}]": _LEFT for kind in kinds}
 
 
 PLAIN_KEY = {
     f"test_no_secret_is_shown[{view}]": "the key is a plain field"
     for view in ("repr", "str", "to_dict", "to_json", "model_dump")
 }
-CUSTOM_CHAT = _failures("chat")
-MOCK_LLM = _failures("chat", "complete") | {
+ROUTED_CUSTOM_CHAT = _twice("chat")
+CUSTOM_CHAT = ROUTED_CUSTOM_CHAT | _left("chat")
+ROUTED_MOCK_LLM = _twice("chat", "complete") | {
     "test_the_text_of_a_stream_grows": "MockLLM streams the whole text at once"
 }
+MOCK_LLM = ROUTED_MOCK_LLM | _left("chat", "complete")
 
 
 TWO_ATTEMPTS = {
