@@ -202,9 +202,12 @@ def signed_ridge(z: Floats, target: Floats) -> tuple[Floats, Floats]:
     most = np.array([np.inf if name in MORE_IS_BETTER else 0.0 for name in FEATURES])
     weights = np.zeros(len(gram))
     for _ in range(SWEEPS):
+        before = weights.copy()
         for place in range(len(gram)):
             rest = with_target[place] - gram[place] @ weights + gram[place, place] * weights[place]
             weights[place] = min(most[place], max(least[place], rest / gram[place, place]))
+        if np.abs(weights - before).max() < 1e-7:
+            break
     return weights, varies
 
 

@@ -20,6 +20,7 @@ from examples.benchmarks import (
     baselines,
     budget_race,
     calibration,
+    cascade,
     encode,
     energy_savings,
     latency,
@@ -28,6 +29,7 @@ from examples.benchmarks import (
 )
 from shared_core.lab import fit as fit_module
 from shared_core.prediction import learned
+from tests.fakes.judged import judged_answers
 from tests.fakes.learning import parity_encoder
 
 WORDS = ("river", "apple", "seven", "stone", "cloud", "paper", "green", "music", "plain", "table")
@@ -123,6 +125,10 @@ def out(tmp_path: Path) -> Path:
         "energy_savings",
         "budget_race",
         "accounting",
+        "cascade",
+        "cascade_labels",
+        "cascade_pairs",
+        "verifier_transfer",
     )
     places = [f"<!-- table: {name} -->\n<!-- end -->" for name in names]
     (tmp_path / "README.md").write_text("\n".join(["before", *places, "after"]))
@@ -131,7 +137,8 @@ def out(tmp_path: Path) -> Path:
 
 def results(out: Path, name: str) -> dict[str, Any]:
     found = json.loads((out / "results" / f"{name}.json").read_text())
-    assert found["command"].split(" -m ")[1].startswith(f"examples.benchmarks.{name}")
+    script = found["command"].split(" -m ")[1].split()[0].removeprefix("examples.benchmarks.")
+    assert name.startswith(script)
     for figure in figures(found):
         if figure["value"] is None:
             assert figure["low"] is None
@@ -308,6 +315,85 @@ def test_accounting_overhead(out: Path) -> None:
     assert found["added_ms"]["memory"]["value"] > 0
     assert found["big_ledger"]["entries"] == 300
     assert "report on 300 entries" in [row[0] for row in table_of(out, "accounting")]
+
+
+@pytest.fixture
+def answered(tmp_path: Path) -> Path:
+    """Answers of weak models that slip, and of strong ones that rarely do."""
+    folder = tmp_path / "answered"
+    pairs = [(cascade.MIXTRAL, cascade.GPT4), *cascade.PAIRS]
+    tables = []
+    for place, models in enumerate(pairs):
+        rows = pd.DataFrame(judged_answers(90, models=models, seed=1, slips=0.6))
+        last = rows.model == models[1]
+        rows.loc[last, "score"] = 1.0 * (rows[last].prompt_id.astype(int) % 9 > 0)
+        tables.append(rows if place < 2 else rows[~last])
+    mixtral = tables[0].assign(contaminated_per_routellm=tables[0].prompt_id == "3", gold="1")
+    write(folder / cascade.GSM8K, mixtral)
+    write(folder / cascade.ZEROEVAL, pd.concat(tables[1:]))
+    strong = {models[1] for models in pairs}
+    listed = [
+        (name, model, *((10.0, 30.0) if model in strong else (0.2, 0.2)))
+        for name, models in (
+            ("eval_routellm", pairs[0]),
+            ("eval_zeroeval_gsm8k_mmluredux", sorted({m for pair in pairs[1:] for m in pair})),
+        )
+        for model in models
+    ]
+    (folder / "model_info").mkdir()
+    columns = ["set", "model", "usd_per_m_in", "usd_per_m_out"]
+    pd.DataFrame(listed, columns=columns).to_csv(folder / "model_info" / "models.csv")
+    return folder
+
+
+def test_cascade(answered: Path, out: Path) -> None:
+    small = ["--draws", "10", "--seeds", "2", "--fold-seeds", "1"]
+    cascade.main(["--data", str(answered), "--out", str(out), *small])
+    found = results(out, "cascade_gsm8k")
+    assert found["cost_charged"] == "all"
+    assert found["default_path"]["apgr"] == found["apgr"]
+    assert found["prompts"] == 89  # one is contaminated
+    beside = found["beside"]
+    # Every draft is charged, so that a random order recovers less than half.
+    assert 0.3 < beside["random"]["apgr"]["value"] < 0.5
+    assert beside["random"]["cpt50"]["value"] > 0.5
+    for one in (beside["zero_label"], found):
+        value = one["apgr"]["value"]
+        assert beside["random"]["apgr"]["value"] + 0.1 < value < beside["oracle"]["apgr"]["value"]
+    assert found["cpt50"]["value"] < found["cpt80"]["value"]
+    assert (
+        beside["cheapest"]["usd_per_1000"]["value"] < beside["best_single"]["usd_per_1000"]["value"]
+    )
+    assert 0 < found["early_abort"]["draft_tokens_saved"]["value"] < 1
+    labels = json.loads((out / "results" / "cascade_labels.json").read_text())
+    assert labels["0"] == beside["zero_label"]["apgr"]
+    assert set(labels) == {"command", "0", "30", "default_path"}
+    for pair in found["pairs"].values():
+        assert pair["cross_fitted"]["strong_calls"]["value"] < 1
+        assert pair["weak_accuracy"] < pair["strong_accuracy"]
+    transfer = json.loads((out / "results" / "verifier_transfer.json").read_text())
+    assert set(transfer) == {model for pair in cascade.PAIRS for model in pair}
+    assert transfer[cascade.PAIRS[1][0]]["auc"]["value"] > 0.6
+    assert len(table_of(out, "cascade")) == 1 + 6
+    assert len(table_of(out, "verifier_transfer")) == 1 + len(transfer)
+
+
+def test_cascade_with_a_reader(answered: Path, out: Path) -> None:
+    folder = out / "vectors"
+    folder.mkdir()
+    for name in (cascade.GSM8K, cascade.ZEROEVAL):
+        table = pd.read_parquet(answered / name / "data.parquet")
+        noise = np.random.default_rng(1).normal(size=(len(table), 2))
+        vectors = np.column_stack([3.0 * table.score, noise])
+        ids = {"prompt_id": list(table.prompt_id), "model": list(table.model)}
+        np.savez(folder / f"{name}.npz", features=vectors, **ids)
+    small = ["--draws", "10", "--seeds", "1", "--fold-seeds", "1", "--reader-features", str(folder)]
+    cascade.main(["--data", str(answered), "--out", str(out), *small])
+    found = results(out, "cascade_gsm8k")
+    assert found["auc"]["value"] > found["default_path"]["auc"]["value"]
+    assert found["apgr"]["value"] > found["default_path"]["apgr"]["value"]
+    labels = json.loads((out / "results" / "cascade_labels.json").read_text())
+    assert labels["30"]["value"] > labels["default_path"]["30"]["value"]
 
 
 def test_the_page_of_the_repository_has_every_place(out: Path) -> None:
