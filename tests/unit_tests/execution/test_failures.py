@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from shared_core.execution.failures import kind_of, retry_after
+from shared_core import StreamInterruptedError
+from shared_core.execution.failures import behind, kind_of, retry_after
 
 
 class RateLimitError(Exception):
@@ -107,3 +108,13 @@ def test_the_cause_is_asked_too_and_nobody_else() -> None:
     outer.__cause__ = limited({"retry-after": "3"})
     assert retry_after(outer) == 3
     assert retry_after(RuntimeError()) is None
+
+
+def test_what_broke_a_nested_routers_stream_off_tells_the_kind() -> None:
+    inner = StreamInterruptedError("a", ConnectionError("lost"), "Hel")
+    inner.__cause__ = ConnectionError("lost")
+    outer = StreamInterruptedError("b", inner, "Hel")
+    assert kind_of(outer) is None  # nobody knows what broke it off
+    outer.__cause__ = inner
+    assert behind(outer) is inner.__cause__
+    assert kind_of(outer) == "unavailable"
