@@ -260,8 +260,9 @@ def _objectives(
     tokens_in = np.asarray(sample.input_tokens, float)[:, None]
     tokens_out = np.asarray(sample.output_tokens, float)[:, columns]
 
-    def at(rates: list[tuple[float, float] | None]) -> Any:
-        known = np.array([rate or (np.nan, np.nan) for rate in rates], float)
+    def at(rates: list[Any]) -> Any:  # a meter tells its rates only after calls
+        pairs = [rate if isinstance(rate, tuple) else (np.nan, np.nan) for rate in rates]
+        known = np.array(pairs, float)
         return (tokens_in * known[:, 0] + tokens_out * known[:, 1]) * 1e-6
 
     total = at([c.price for c in candidates])

@@ -263,3 +263,13 @@ def test_a_sample_that_cannot_be_meant_is_refused(
     sample = replace(traffic(500, 0), **{name: value})
     with pytest.raises(ConfigurationError, match=fault):
         threshold(policy, candidates("small", "large"), sample)
+
+
+def test_a_meter_has_no_rates_to_calibrate_with() -> None:
+    class Meter:
+        def joules(self) -> float:
+            return 0.0
+
+    metered = candidates("small", "large", energy=Meter())
+    found = threshold(Policy(usd_per_kwh=0.3), metered, traffic(2000, 1))
+    assert found.delta == threshold(Policy(), candidates("small", "large"), traffic(2000, 1)).delta
