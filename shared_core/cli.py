@@ -38,6 +38,7 @@ from shared_core.prediction.fallback import FallbackPredictor
 from shared_core.prediction.features import fingerprints
 from shared_core.prediction.learned import LearnedPredictor
 from shared_core.router import Router
+from shared_core.strategies.verifiers.reader import Reader
 from shared_core.tokens import estimate_tokens
 from shared_core.types import Candidate, Prompt, Turn
 
@@ -99,6 +100,12 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="TABLE",
         help="learn to verify instead: a table that has a column `answer` too",
+    )
+    train.add_argument(
+        "--reader",
+        metavar="MODEL",
+        help="with --answers, a small causal language model that reads each: a GGUF file, a folder "
+        "or a name on the Hugging Face hub (default: none)",
     )
     train.add_argument("--seed", type=_seed, default=0, help="of the folds")
     train.add_argument(
@@ -192,6 +199,8 @@ def _train(given: argparse.Namespace) -> None:
     if given.answers:
         _train_verifier(given)
         return
+    if given.reader:
+        raise ConfigurationError("--reader reads answers: give --answers too")
     _check_target(given.out)
     if given.keep and not given.encoder:
         raise ConfigurationError("--keep keeps what an encoder makes: give --encoder too")
@@ -210,12 +219,13 @@ def _train_verifier(given: argparse.Namespace) -> None:
     if given.encoder or given.keep:
         raise ConfigurationError("--encoder and --keep go with a table of outcomes")
     _check_target(given.out)
+    reader = Reader(given.reader) if given.reader else None
     scale = None if given.scale is None else tuple(given.scale)
     answers = read_answers(given.answers, scale=scale)
     left_out = f"; {answers.unscored} rows without a score left out" if answers.unscored else ""
     print(f"{given.answers}: {len(answers.scores)} judged answers{left_out}", file=sys.stderr)
     with shown("training") as progress:
-        fitted = fit_answers(answers, seed=given.seed, progress=progress)
+        fitted = fit_answers(answers, reader=reader, seed=given.seed, progress=progress)
     fitted.head.save(given.out)
     models = ", ".join(fitted.head.models)
     print(f"learned from {len(answers.scores)} answers of {models}; written to {given.out}")

@@ -74,16 +74,18 @@ def pair(
         readings: Folder of `SET.npz` (prompt_id, model, features); None: without a reader.
         growing: Shares of the weak model's answers are looked at too.
     """
+    vectors = read_vectors(readings, name) if readings else None
     table = answers(folder, name)
     both = [table[table.model == model].set_index("prompt_id") for model in models]
     ids = both[0].index.intersection(both[1].index)
+    if vectors is not None:  # a reader may have read some prompts only
+        ids = ids[[(one, models[0]) in vectors for one in ids]]
     weak, strong = (one.loc[ids] for one in both)
     asked = tokens(weak.prompt)
     written = tokens(weak.answer)
     (weak_in, weak_out), (strong_in, strong_out) = _tables.prices(folder, *listed)
     expected = (written + written.mean()) / 2
     read_usd = (asked + written) * (cheapest(folder) if readings else 0.0) / 1e6
-    vectors = read_vectors(readings, name) if readings else None
     return Pair(
         name=f"{models[0]} to {models[1]}",
         rows=as_rows(weak.reset_index(), vectors, growing=growing),
@@ -111,7 +113,10 @@ def as_rows(
     *,
     growing: bool = False,
 ) -> Rows:
-    """Return answers as numbers, with what a reader made of them."""
+    """Return answers as numbers, with what a reader made of them: those that it has read."""
+    if vectors is not None:
+        keys = list(zip(table.prompt_id, table.model, strict=True))
+        table = table[[key in vectors for key in keys]]
     judged = JudgedAnswers(
         tuple(table.prompt),
         tuple(table.model),
@@ -121,7 +126,7 @@ def as_rows(
     rows = rows_of_answers(judged, growing=growing)
     if vectors is None:
         return rows
-    keys = zip(table.prompt_id, table.model, strict=True)
+    keys = [key for key in keys if key in vectors]
     reading = np.array([vectors[key] for key in keys], float)
     return replace(rows, reading=reading)
 

@@ -8,7 +8,8 @@ APGR, CPT50 and CPT80 are RouteLLM's, but on an axis of cost: 0 is the weak mode
 strong one alone. Drafts and strong answers are charged at list prices, a reader's pass at the
 lowest list price of any model's input. A verifier learns from four folds of the prompts and judges
 the fifth, or from some labelled prompts and judges the others; without labels it is the one that
-comes with the package, and nobody tells it anything beforehand (a prior of one half).
+comes with the package, which knows no reader, and nobody tells it anything beforehand (a prior of
+one half).
 
 A prompt goes to the strong model in the order of what that is worth: how much more probably right
 its answer is than the draft, over what it is expected to cost. How probably the strong one is right
@@ -40,7 +41,6 @@ from examples.benchmarks._cascades import (
     curve,
     figures,
     pair,
-    read_vectors,
     worth,
 )
 from shared_core.lab.answers import Rows, fit_rows
@@ -210,7 +210,8 @@ def beside(one: Pair, options: argparse.Namespace) -> dict[str, Any]:
 
 def by_labels(one: Pair, options: argparse.Namespace) -> dict[str, Any]:
     """Return APGR by the number of judged answers, on the other prompts."""
-    found: dict[str, Any] = {"0": area(one, [zero_label(one)], options)["apgr"]}
+    unread = replace(one, read_usd=0.0 * one.read_usd)  # what comes with the package reads nothing
+    found: dict[str, Any] = {"0": area(unread, [zero_label(one)], options)["apgr"]}
     for labels in LABELS:
         if labels > 0.65 * len(one.weak):
             continue
@@ -230,7 +231,7 @@ def zero_label(one: Pair) -> Floats:
 
 
 def unprompted(rows: Rows) -> Floats:
-    """Return the log odds of the verifier that comes with the package; prior one half."""
+    """Return log odds by what comes with the package, under a prior of one half."""
     return judged(shipped_head(), replace(rows, prior=np.zeros(len(rows.prior))))
 
 
@@ -339,11 +340,9 @@ def reached(
 def transferred(options: argparse.Namespace) -> dict[str, Any]:
     """Return AUC of the verifier that comes with the package, by answering model."""
     table = answers(options.data, ZEROEVAL)
-    folder = options.reader_features
-    vectors = read_vectors(folder, ZEROEVAL) if folder else None
     found = {}
     for model, of_model in table.groupby("model"):
-        rows = as_rows(of_model, vectors)
+        rows = as_rows(of_model, None)
         logits = unprompted(rows)
         (area,) = with_intervals(auc, logits, rows.scores, draws=options.draws, seed=options.seed)
         found[str(model)] = {"auc": area}

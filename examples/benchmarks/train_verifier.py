@@ -10,6 +10,9 @@ numbers in the question: less likely to be right), or it is 0; what the package 
 over domains, each feature's weighted by how much it varies in the domain. So it does not learn one
 domain's ways. One domain has questions alone: the steps of the human solution say how hard they
 are. What all that is worth elsewhere is measured by leaving a domain, or a model, out.
+
+A reader's vectors are not learned from: with a ridge on states of a model of 135M parameters, from
+677 answers, a domain that was left out fared worse than by the surface alone.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ where there are too few answers to choose by."""
 
 SLOPE_SD: Final = 0.25  # of the prior's weight, around 1
 BASE_SD: Final = 1.0  # of the log odds of all answers, and of each model
-PENALTIES: Final = (100.0, 300.0, 1_000.0, 3_000.0, 10_000.0, 30_000.0)
+PENALTIES: Final = (300.0, 1_000.0, 3_000.0, 10_000.0, 30_000.0, 100_000.0, 300_000.0)
 """Of the ridge on a reader's standardised vectors."""
 
 TREES: Final = 100

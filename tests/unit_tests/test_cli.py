@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 import shared_core.cli
 from shared_core.accounting.ledger.ledger import Ledger
 from shared_core.cli import main
+from shared_core.errors import ArtefactError
 from shared_core.prediction.learned import LearnedPredictor
 from shared_core.strategies.verifiers.learned import LearnedVerifier
 from shared_core.types import Usage
@@ -596,12 +598,33 @@ def test_train_learns_to_verify_from_thirty_answers(
     assert LearnedVerifier.load(tmp_path / "verifier").head.models == ("weak",)
 
 
+def test_train_learns_to_verify_with_a_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Lengths:
+        def __init__(self, model: str) -> None:
+            self.name = f"lengths:{model}"
+
+        def read(self, question: str, drafts: Sequence[str]) -> np.ndarray[Any, Any]:
+            return np.array([[len(draft), len(question)] for draft in drafts], float)
+
+    monkeypatch.setattr(shared_core.cli, "Reader", Lengths)
+    table = judged(tmp_path / "t.jsonl", 30)
+    command = ["train", "--answers", table, "--out", tmp_path / "verifier", "--reader", "tiny"]
+    assert run(*command) == 0
+    verifier = LearnedVerifier.load(tmp_path / "verifier", Lengths("tiny"))
+    assert verifier.head.reading.shape == (2,)
+    with pytest.raises(ArtefactError, match="needs the reader 'lengths:tiny', not None"):
+        LearnedVerifier.load(tmp_path / "verifier")
+
+
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [
         (["train", "--out", "OUT"], "give a table of outcomes, or --answers"),
         (["train", "TABLE", "--answers", "TABLE", "--out", "OUT"], "give a table of outcomes, or"),
         (["train", "--answers", "TABLE", "--out", "OUT", "--keep", "f"], "--encoder and --keep"),
+        (["train", "TABLE", "--out", "OUT", "--reader", "m"], "--reader reads answers: give"),
         (["train", "--answers", "TABLE", "--out", "OUT"], "9 judged answers; training needs at"),
         (["train", "--answers", "nowhere.csv", "--out", "OUT"], "nowhere.csv does not exist"),
     ],
