@@ -5,7 +5,8 @@ Run `python -m examples.benchmarks.train_verifier --data FOLDER` with the sets b
 weights are under Apache-2.0 or MIT are learned from. No text is stored: means, deviations, weights.
 
 A ridge regression per domain, of right minus the answering model's mean, so that it does not learn
-which model is good. A weight may only go the way that makes sense (more slips, doubts, steps or
+which model is good. Answers that count as right but end otherwise than most right ones to the
+prompt are left out. A weight may only go the way that makes sense (more slips, doubts, steps or
 numbers in the question: less likely to be right), or it is 0; what the package gets is the mean
 over domains, each feature's weighted by how much it varies in the domain. So it does not learn one
 domain's ways. One domain has questions alone: the steps of the human solution say how hard they
@@ -30,6 +31,7 @@ import pandas as pd
 from shared_core.lab.answers import SLOPE, Rows, rows_of_answers
 from shared_core.lab.evaluate import auc
 from shared_core.lab.judged import JudgedAnswers
+from shared_core.strategies.verifiers.answers import final_answer
 from shared_core.strategies.verifiers.head import CLIP, SHARES, Head
 from shared_core.strategies.verifiers.learned import SHIPPED
 from shared_core.strategies.verifiers.surface import FEATURES, draft_features
@@ -76,6 +78,8 @@ PENALTY: Final = 0.1  # per answer, in variances of a feature: domains of any si
 PER_STEP: Final = -0.15  # share of right answers per standard deviation of the steps' logarithm
 SWEEPS: Final = 300
 LEAST_SCALE: Final = 0.05  # what differs less is a constant
+RIGHT: Final = 0.5
+AGREEING: Final = 3
 _WHOLE: Final = len(SHARES) - 1
 _OF_DRAFT: Final = ("q_numbers_used", "q_numbers_calculated", "q_words_used")
 _QUESTION: Final = np.array([name[:2] == "q_" and name not in _OF_DRAFT for name in FEATURES])
@@ -109,7 +113,7 @@ def load(folder: Path) -> dict[str, Rows]:
 
 def read(folder: Path, name: str) -> Rows:
     """Return a set as numbers."""
-    table = pd.read_parquet(folder / name / "data.parquet")
+    table = told_apart(pd.read_parquet(folder / name / "data.parquet"))
     return rows_of_answers(
         JudgedAnswers(
             tuple(table.prompt),
@@ -118,6 +122,24 @@ def read(folder: Path, name: str) -> Rows:
             table.score.to_numpy(float),
         )
     )
+
+
+def told_apart(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table without answers that count as right but end otherwise than most right ones.
+
+    Some benchmarks take an answer that never ends for right. Prompts of which fewer than
+    `AGREEING` right answers say the same are kept as they are.
+    """
+    ends = table.answer.map(final_answer)
+    right = table.score > RIGHT
+    usual = ends[right].groupby(table.prompt_id[right]).agg(_most_frequent)
+    expected = table.prompt_id.map(usual)
+    return table[~right | expected.isna() | (ends == expected)]
+
+
+def _most_frequent(ends: pd.Series[str]) -> str | None:
+    counts = ends.value_counts()
+    return str(counts.index[0]) if len(counts) and counts.iloc[0] >= AGREEING else None
 
 
 def licensed(rows: Rows) -> Rows:

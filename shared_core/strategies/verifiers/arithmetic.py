@@ -1,6 +1,6 @@
 r"""Sums that an answer writes down, computed again.
 
-In: text. Out: how many of its equations are right and how many wrong. `3 * 4 = 12`,
+In: text. Out: its equations, what they come to, and whether that is what they say. `3 * 4 = 12`,
 `9 x $2 = $18`, `\frac{6}{2} \times 5 = 15`, `(1,200 - 300) / 3 = 300`, `20% of 50 = 10` and the
 `<<9*2=18>>` of GSM8K are read, chains such as `2 + 3 = 5 = 4 + 1` pair by pair. What might be meant
 otherwise (variables, powers, units in the middle, times of day, remainders) is not counted at all:
@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import ClassVar, Final, NamedTuple
 
 from shared_core.strategies.verifiers.base import looked, weighed
 from shared_core.strategies.verifiers.expressions import Side, Token, compute, tokens
 from shared_core.types import Draft, Verdict, Verification
 
-__all__ = ["Arithmetic", "equations"]
+__all__ = ["Arithmetic", "Calculation", "calculations"]
 
 _READ: Final = 20_000  # characters: half from the beginning, half from the end
 _MOST_EQUATIONS: Final = 200
@@ -43,6 +43,22 @@ _JOINING: Final = frozenset(
 )
 
 
+class Calculation(NamedTuple):
+    """One equation between a calculation and what the text says it comes to.
+
+    Attributes:
+        operands: The numbers of the calculation.
+        value: What it comes to.
+        stated: What the text says.
+        right: They agree, but for rounding.
+    """
+
+    operands: tuple[float, ...]
+    value: float
+    stated: float
+    right: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
     """Computes the sums of an answer again.
@@ -62,11 +78,12 @@ class Arithmetic:
         return looked(self.name, self._look, draft)
 
     def _look(self, draft: Draft) -> Verdict:
-        right, wrong = equations(draft.reply.text)
-        if not right + wrong:
+        found = calculations(draft.reply.text)
+        if not found:
             return Verdict(self.name, None, "no sums")
-        chance = weighed(draft.prior, _evidence(right, wrong))
-        return Verdict(self.name, chance, f"{right} of {right + wrong} sums are right")
+        right = sum(one.right for one in found)
+        chance = weighed(draft.prior, _evidence(right, len(found) - right))
+        return Verdict(self.name, chance, f"{right} of {len(found)} sums are right")
 
 
 def _evidence(right: int, wrong: int) -> float:
@@ -84,34 +101,39 @@ def _evidence(right: int, wrong: int) -> float:
     return 0.4 if share <= 0.1 else 0.3 - 0.1 * share
 
 
-def equations(text: str) -> tuple[int, int]:
-    """Return how many equations of a text are right and how many wrong."""
+def calculations(text: str) -> list[Calculation]:
+    """Return the calculations of a text, in order."""
     if len(text) > _READ:
         text = f"{text[: _READ // 2]}\n{text[-_READ // 2 :]}"
     lines = [line for line in text.splitlines() if any(sign in line for sign in _EQUAL)]
     found = tokens("\n".join(lines), _MOST_EQUATIONS)
     signs = [i for i, token in enumerate(found) if token.kind in "=≈"][:_MOST_EQUATIONS]
-    held = [_holds(found, sign) for sign in signs]
-    return held.count(True), held.count(False)
+    made = [_calculation(found, sign) for sign in signs]
+    return [one for one in made if one is not None]
 
 
-def _holds(read: Sequence[Token], sign: int) -> bool | None:
-    """Tell whether the equation around a sign is right; None where that cannot be told."""
+def _calculation(read: Sequence[Token], sign: int) -> Calculation | None:
+    """Return the equation around a sign; None where it cannot be told what it means."""
     left, right = _left(read, sign), _right(read, sign)
     if left is None or right is None:
         return None
     percent = any(token.kind == "%" for token in (*left, *right))
     readings = (1.0, 0.01) if percent else (1.0,)
     sides = [[compute(side, reading) for reading in readings] for side in (left, right)]
-    close = [
-        _close(a, b, rough=read[sign].kind == "≈")
+    pairs = [
+        (a, b)
         for a in sides[0]
         for b in sides[1]
         if a is not None and b is not None and a.operations + b.operations
     ]
-    if any(close) or not close:
-        return True if close else None
-    return None if percent else False  # a percent sign has too many readings to call all wrong
+    close = [pair for pair in pairs if _close(*pair, rough=read[sign].kind == "≈")]
+    if not pairs or (percent and not close):
+        return None  # a percent sign has too many readings to call all wrong
+    worked, stated = (close or pairs)[0]
+    if not worked.operations:  # "7 = 3 + 4"
+        left, worked, stated = right, stated, worked
+    operands = tuple([token.value for token in left if token.kind == "number"])
+    return Calculation(operands, worked.value, stated.value, bool(close))
 
 
 def _left(read: Sequence[Token], sign: int) -> Sequence[Token] | None:

@@ -16,16 +16,13 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from shared_core.strategies.verifiers.calculations import (
-    NUMBER,
-    Calculation,
-    as_number,
-    calculations,
-)
+from shared_core.strategies.verifiers.arithmetic import Calculation, calculations
 
 __all__ = ["FEATURES", "draft_features"]
 
 _READ: Final = 4_000  # characters of either end
+_NUMBER: Final = re.compile(r"\d[\d,]*(?:\.\d+)?", re.ASCII)  # without its sign
+_LARGEST_DIGITS: Final = 15  # a longer number is no quantity
 _WORD: Final = re.compile(r"[^\W\d_]+")
 _SENTENCE: Final = re.compile(r"[.!?]\s|\n")
 _STEP: Final = re.compile(r"(?:^|\n)[ \t]{0,4}(?:[-*•]|\d{1,2}[.)]|step\b)", re.IGNORECASE)
@@ -81,7 +78,7 @@ def draft_features(question: str, answer: str) -> npt.NDArray[np.float64]:
     asked, said = _ends(question), _ends(answer).replace("\\n", "\n")
     q_words, words = _words(asked), _words(said)
     q_numbers = [*_numbers(asked), *(_SPELT[word] for word in q_words if word in _SPELT)]
-    numbers, found = _numbers(said), list(calculations(said))
+    numbers, found = _numbers(said), calculations(said)
     measured = {
         **_of_question(asked, q_words, q_numbers),
         **_of_text(said, words, q_words),
@@ -214,7 +211,7 @@ def _final(text: str, *, last: bool = False) -> float | str:
         return "words" if line.strip() else ""
     match = found[-1] if last else found[0]
     digits = match[0].replace("$", "")
-    return math.copysign(as_number(digits.lstrip("-")), -1.0 if digits[0] == "-" else 1.0)
+    return math.copysign(_as_number(digits.lstrip("-")), -1.0 if digits[0] == "-" else 1.0)
 
 
 def _ends(text: str) -> str:
@@ -226,7 +223,7 @@ def _words(text: str) -> list[str]:
 
 
 def _numbers(text: str) -> list[float]:
-    found = [as_number(digits) for digits in NUMBER.findall(text)]
+    found = [_as_number(digits) for digits in _NUMBER.findall(text)]
     return [number for number in found if number == number]  # not NaN
 
 
@@ -247,3 +244,8 @@ def as_rows(pairs: Sequence[tuple[str, str]]) -> npt.NDArray[Any]:
     """Return one row of `FEATURES` per question and answer."""
     rows = [draft_features(question, answer) for question, answer in pairs]
     return np.array(rows).reshape(len(pairs), len(FEATURES))
+
+
+def _as_number(digits: str) -> float:
+    """Return the number that a match is; NaN where it is too long to be a quantity."""
+    return float(digits.replace(",", "")) if len(digits) <= _LARGEST_DIGITS else math.nan

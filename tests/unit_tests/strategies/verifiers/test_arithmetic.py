@@ -8,8 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared_core.strategies.verifiers.arithmetic import Arithmetic, equations
+from shared_core.strategies.verifiers.arithmetic import Arithmetic, Calculation, calculations
 from tests.fakes.verifying import ODD_TEXTS, draft, verdict
+
+
+def equations(text: str) -> tuple[int, int]:
+    """How many of a text's equations are right, and how many wrong."""
+    found = calculations(text)
+    return sum(one.right for one in found), sum(not one.right for one in found)
 
 
 @pytest.mark.parametrize(
@@ -139,3 +145,10 @@ def test_any_text_is_read_in_bounded_time(text: str) -> None:
 def test_no_text_breaks_it(text: str) -> None:
     right, wrong = equations(text)
     assert min(right, wrong) >= 0
+
+
+def test_a_calculation_tells_what_it_is_made_of() -> None:
+    assert calculations("3 * 4 = 12, and 12 + 9 = 20") == [
+        Calculation((3.0, 4.0), 12.0, 12.0, right=True),
+        Calculation((12.0, 9.0), 21.0, 20.0, right=False),
+    ]
