@@ -153,10 +153,11 @@ def whole_model() -> Callable[[str], object]:
 @functools.cache
 def loaded() -> tuple[Any, Any]:
     """Return the reader's model as transformers loads it, and its tokenizer."""
-    transformers, file = importlib.import_module("transformers"), shipped_file()
+    torch, transformers = map(importlib.import_module, ("torch", "transformers"))
+    file = shipped_file()
     named = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
-    model = transformers.AutoModelForCausalLM.from_pretrained(**named)
-    return model.float().eval(), transformers.AutoTokenizer.from_pretrained(**named)
+    model = transformers.AutoModelForCausalLM.from_pretrained(**named, dtype=torch.float32)
+    return model.eval(), transformers.AutoTokenizer.from_pretrained(**named)
 
 
 def torch_threads() -> int:
