@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from shared_core.strategies.verifiers.local import shipped_file
+from examples.demo.models import SMALL, cache_folder
 from shared_core.strategies.verifiers.reader import Reader
 
 SHARES = (0.25, 0.5, 0.75)
@@ -51,10 +51,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--prompts", type=int, default=10_000, help="of a set at most")
     parser.add_argument("--clean", action="store_true", help="answers under Apache-2.0 or MIT only")
     parser.add_argument("--time", type=Path, metavar="RESULTS", help="measure, write here")
+    parser.add_argument("--model", type=Path, help="GGUF file (default: the demo's small one)")
     options = parser.parse_args(arguments)
-    reader = Reader()
+    file = options.model or cache_folder() / SMALL.file
+    reader = Reader(file)
     if options.time:
-        found = timings(reader, drafts(options.data, 35))
+        found = timings(reader, drafts(options.data, 35, file), file)
         options.time.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
         print(json.dumps(found, indent=2))
     for name in options.sets:
@@ -89,9 +91,9 @@ def vectors(reader: Reader, table: pd.DataFrame) -> tuple[dict[str, np.ndarray],
     return {**arrays, "features": np.array(columns[-1])}, time.process_time() - start
 
 
-def timings(reader: Reader, texts: list[tuple[str, str]]) -> dict[str, object]:
+def timings(reader: Reader, texts: list[tuple[str, str]], file: Path) -> dict[str, object]:
     """Return milliseconds for each way of reading the same drafts, in turns."""
-    plain = whole_model()
+    plain = whole_model(file)
     found: dict[str, list[float]] = {"draft": [], "question_and_draft": [], "plain_torch": []}
     for place, (question, draft) in enumerate(texts):
         new = f"{place}. {question}"  # nothing of it has been read before
@@ -123,9 +125,9 @@ def timings(reader: Reader, texts: list[tuple[str, str]]) -> dict[str, object]:
     }
 
 
-def drafts(folder: Path, count: int) -> list[tuple[str, str]]:
+def drafts(folder: Path, count: int, file: Path) -> list[tuple[str, str]]:
     """Return questions with drafts of `TOKENS` tokens."""
-    _, tokenizer = loaded()
+    _, tokenizer = loaded(file)
     table = pd.read_parquet(folder / "train_answers_math" / "data.parquet")
     chosen = []
     for one in table.sample(len(table), random_state=0).itertuples():
@@ -137,9 +139,9 @@ def drafts(folder: Path, count: int) -> list[tuple[str, str]]:
     return chosen
 
 
-def whole_model() -> Callable[[str], object]:
+def whole_model(file: Path) -> Callable[[str], object]:
     """Return what reads a text with the same model, nothing left off, likelihoods too."""
-    torch, (model, tokenizer) = importlib.import_module("torch"), loaded()
+    torch, (model, tokenizer) = importlib.import_module("torch"), loaded(file)
 
     def read(text: str) -> object:
         with torch.inference_mode():
@@ -151,10 +153,9 @@ def whole_model() -> Callable[[str], object]:
 
 
 @functools.cache
-def loaded() -> tuple[Any, Any]:
+def loaded(file: Path) -> tuple[Any, Any]:
     """Return the reader's model as transformers loads it, and its tokenizer."""
     torch, transformers = map(importlib.import_module, ("torch", "transformers"))
-    file = shipped_file()
     named = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
     model = transformers.AutoModelForCausalLM.from_pretrained(**named, dtype=torch.float32)
     return model.eval(), transformers.AutoTokenizer.from_pretrained(**named)

@@ -127,13 +127,12 @@ def read(folder: Path, name: str) -> Rows:
 def told_apart(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table without answers that count as right but end otherwise than most right ones.
 
-    Some benchmarks take an answer that never ends for right. Prompts of which fewer than
-    `AGREEING` right answers say the same are kept as they are.
+    Some benchmarks take an answer that never ends for right. What most right answers say is told by
+    those that may be learned from, where `AGREEING` of them say the same.
     """
-    ends = table.answer.map(final_answer)
-    right = table.score > RIGHT
-    usual = ends[right].groupby(table.prompt_id[right]).agg(_most_frequent)
-    expected = table.prompt_id.map(usual)
+    ends, right = table.answer.map(final_answer), table.score > RIGHT
+    known = right & table.model.astype(str).isin(MODELS)
+    expected = table.prompt.map(ends[known].groupby(table.prompt[known]).agg(_most_frequent))
     return table[~right | expected.isna() | (ends == expected)]
 
 

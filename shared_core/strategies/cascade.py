@@ -21,6 +21,7 @@ from shared_core.strategies.single import Single
 from shared_core.strategies.stakes import Stakes
 from shared_core.strategies.verifiers.base import Verifier, as_verifiers, logit
 from shared_core.strategies.verifiers.standard import standard_verifiers
+from shared_core.tokens import estimate_tokens
 from shared_core.types import (
     Ask,
     Decision,
@@ -164,6 +165,7 @@ class _Ascent:
             yield (seen[-1],)
             self._stakes.learn(name, seen[-1].probability or 0.0)
             return None
+        bar = self._stakes.bar(name, frozenset(self._tried), _written(reply))
         chance, known = yield from self._judge(Draft(self._prompt, reply, self._prior(name)), bar)
         if known or self._cascade.unverified == "policy":
             accepted = chance >= bar
@@ -264,6 +266,11 @@ class _Ascent:
         error = AllCandidatesFailedError(self._failures)
         error.__cause__ = last
         return error
+
+
+def _written(reply: Reply) -> int:
+    usage = reply.usage
+    return usage.output_tokens if usage is not None else estimate_tokens(reply.text)
 
 
 def _with_prior(draft: Draft, prior: float) -> Draft:

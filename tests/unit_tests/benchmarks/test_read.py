@@ -52,7 +52,7 @@ def test_all_answers_to_the_prompts_drawn_are_taken(table: pd.DataFrame) -> None
 def test_a_file_per_set_is_written(
     table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(read, "Reader", FakeReader)
+    monkeypatch.setattr(read, "Reader", lambda file: FakeReader())
     (tmp_path / "answers").mkdir()
     table.to_parquet(tmp_path / "answers" / "data.parquet")
     read.main(["answers", "--data", str(tmp_path), "--out", str(tmp_path / "made"), "--clean"])

@@ -93,6 +93,16 @@ def test_answers_of_other_models_teach_nothing(data: Path) -> None:
     assert np.array_equal(before.linear[-1], after.linear[-1])
 
 
+def test_what_counts_as_right_and_is_not_is_left_out() -> None:
+    """An answer that loops counts as right with some graders; most right ones say otherwise."""
+    said = ["The answer is 7.", "So it is 7. The answer is 7.", "The answer is 7.", "7 7 7 8 9"]
+    models = [*list(MODELS)[:3], CLOSED]
+    table = pd.DataFrame({"prompt": "3 + 4?", "model": models, "answer": said, "score": 1.0})
+    assert list(train_verifier.told_apart(table).answer) == said[:3]
+    few = table.iloc[1:]
+    assert len(train_verifier.told_apart(few)) == 3
+
+
 def test_the_shipped_one_is_made_by_this_script() -> None:
     """Its card names the command, the sources and licensed models alone."""
     head = shipped_head()

