@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from shared_core.strategies.verifiers.judge import Judge
     from shared_core.strategies.verifiers.learned import LearnedVerifier
     from shared_core.strategies.verifiers.likelihood import Likelihood
+    from shared_core.strategies.verifiers.reader import Reader
     from shared_core.strategies.verifiers.standard import standard_verifiers
     from shared_core.strategies.verifiers.structure import Structure
     from shared_core.strategies.verifiers.wording import Wording
@@ -78,6 +79,7 @@ __all__ = [
     "NotCalibratedError",
     "Policy",
     "Prompt",
+    "Reader",
     "Refusal",
     "Router",
     "RouterError",
@@ -113,6 +115,7 @@ _LAZY = {
     "LearnedVerifier": "shared_core.strategies.verifiers.learned",
     "Ledger": "shared_core.accounting.ledger.ledger",
     "Likelihood": "shared_core.strategies.verifiers.likelihood",
+    "Reader": "shared_core.strategies.verifiers.reader",
     "Router": "shared_core.router",
     "Structure": "shared_core.strategies.verifiers.structure",
     "Wording": "shared_core.strategies.verifiers.wording",

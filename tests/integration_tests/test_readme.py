@@ -6,6 +6,7 @@ printed is the router's own doing and does not depend on who answers.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from shared_core.cli import main
+from tests.fakes.judged import judged_answers
 from tests.fakes.learning import MODELS, write
 from tests.integration_tests.written import run, stand_in
 
@@ -35,6 +37,8 @@ def test_every_block_runs_and_prints_what_is_written(
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "outcomes.jsonl", MODELS, prompts=600)
     write(tmp_path / "new.jsonl", MODELS, prompts=600, seed=1)
+    judged = map(json.dumps, judged_answers(60))
+    (tmp_path / "answers.jsonl").write_text("\n".join(judged))
     namespace: dict[str, Any] = {}
     with stand_in(monkeypatch) as server:
         for language, code, said in blocks():
