@@ -50,6 +50,19 @@ def test_who_may_be_further_under_the_best_has_a_lower_bar(
     assert bars[1] <= bars[0] + 1e-12
 
 
+@given(st.integers(1, 10_000), st.integers(1, 10_000))
+def test_a_draft_that_came_out_long_has_a_lower_bar(one: int, other: int) -> None:
+    known = [estimate("s", 0.6, output_tokens=100), estimate("l", 0.8, output_tokens=100)]
+    bars = [stakes(*known, delta=0.1).bar("s", NOBODY, n) for n in sorted((one, other))]
+    assert bars[1] <= bars[0] + 1e-12
+    assert stakes(*known, delta=0.1).bar("s", NOBODY, 100) == pytest.approx(
+        stakes(*known, delta=0.1).bar("s", NOBODY)
+    )
+    assert stakes(*known, delta=0.1).bar("s", NOBODY, 300) == pytest.approx(
+        stakes(*known, delta=0.2).bar("s", NOBODY)
+    ), "twice what is usual, and never more"
+
+
 @given(chances, st.floats(0.0, 0.98), st.floats(0.01, 0.5))
 def test_a_better_candidate_left_raises_the_bar(small: float, large: float, more: float) -> None:
     assume(large + more <= 1)
