@@ -20,6 +20,7 @@ from shared_core.errors import AllCandidatesFailedError, BudgetExceededError, Co
 from shared_core.strategies.single import Single
 from shared_core.strategies.stakes import Stakes
 from shared_core.strategies.verifiers.base import Verifier, as_verifiers, logit
+from shared_core.strategies.verifiers.bounded import bounded
 from shared_core.strategies.verifiers.standard import standard_verifiers
 from shared_core.types import (
     Ask,
@@ -129,6 +130,7 @@ class _Ascent:
     def __init__(self, cascade: Cascade, prompt: Prompt, decision: Decision) -> None:
         self._cascade, self._prompt, self._decision = cascade, prompt, decision
         self._stakes = Stakes(decision, cascade.accept)
+        self._names = frozenset((decision.candidate, *decision.fallbacks, *decision.allowed))
         self._tried: set[str] = set()
         self._held: list[tuple[float, Reply]] = []
         self._failures: list[tuple[str, Exception]] = []
@@ -183,7 +185,7 @@ class _Ascent:
                 known = True  # whatever it said, the same would become of the draft
                 continue
             try:
-                verdict = yield from verifier.verify(_with_prior(draft, chance))
+                verdict = yield from bounded(verifier, _with_prior(draft, chance), self._names)
             except Exception as error:  # noqa: BLE001 - a verifier of anybody's making
                 verdict = Verdict(verifier.name, note=f"it raised {type(error).__name__}")
             verdict = _sound(verifier, draft, verdict)

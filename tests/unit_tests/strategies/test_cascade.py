@@ -15,7 +15,6 @@ from shared_core import (
     BudgetExceededError,
     Cascade,
     ConfigurationError,
-    RouterError,
 )
 from shared_core.execution import drivers
 from shared_core.execution.run import Run
@@ -448,20 +447,75 @@ def test_a_helpers_failure_is_not_the_drafts(driver: Driver) -> None:
     ]
 
 
-class Straying:
-    """Asks whom the decision does not allow."""
+@dataclass
+class Wishing:
+    """Wishes for something again and again."""
 
-    name = "straying"
+    wishes: Any
+    name: str = "wishing"
 
-    def verify(self, draft: Draft) -> Verification:
-        yield (Ask("elsewhere", visible=False),)
-        raise AssertionError
+    def verify(self, draft: Draft) -> Any:
+        while True:
+            yield self.wishes
+
+
+ASK = Ask("large")
 
 
 @every_driver
-def test_a_verifier_is_held_to_the_decision(driver: Driver) -> None:
-    with pytest.raises(RouterError, match="'elsewhere', which is not allowed"):
-        driver(started(Cascade(Straying())), says(small="draft", large="never"))
+@pytest.mark.parametrize(
+    ("wishes", "asked", "note"),
+    [
+        ((Ask("elsewhere"),), 0, "it asked 'elsewhere', which is not allowed"),
+        ((ASK, Ask("elsewhere")), 0, "it asked 'elsewhere', which is not allowed"),
+        (ASK, 0, "it yielded a Ask, no tuple of wishes"),
+        (None, 0, "it yielded a NoneType, no tuple of wishes"),
+        ("ask", 0, "it yielded a str, no tuple of wishes"),
+        ((1,), 0, "it wished for a int"),
+        ((ASK,), 40, "it asked more than 40 times"),
+        ((ASK,) * 41, 0, "it asked more than 40 times"),
+        ((), 0, "it came to no verdict in 100 steps"),
+        ((Verdict("still looking"),), 0, "it came to no verdict in 100 steps"),
+    ],
+    ids=lambda one: str(one)[:40],
+)
+def test_a_verifier_is_held_to_what_it_may_do(
+    driver: Driver, wishes: Any, asked: int, note: str
+) -> None:
+    transport = says(small="draft", large="helper")
+    run = started(Cascade(Wishing(wishes), unverified="accept"))
+    assert driver(run, transport) == "draft"
+    assert transport.verdicts[-1] == Verdict("wishing", None, note, "small")
+    assert len(transport.asked) == 1 + asked
+
+
+@every_driver
+def test_a_verifier_may_have_nothing_to_wish_for(driver: Driver) -> None:
+    class Idle:
+        name = "idle"
+
+        def verify(self, draft: Draft) -> Verification:
+            yield ()
+            return Verdict(self.name, 0.99)
+
+    assert driver(started(Cascade(Idle())), says(small="draft", large="answer")) == "draft"
+
+
+@every_driver
+def test_what_a_verifier_asks_is_never_seen(driver: Driver) -> None:
+    class Loud:
+        name = "loud"
+
+        def verify(self, draft: Draft) -> Verification:
+            yield (Ask("large"),)
+            return Verdict(self.name, 0.99)
+
+    transport = says(small="draft", large="helper")
+    assert driver(started(Cascade(Loud())), transport) == "draft"
+    assert [(ask.visible, ask.purpose) for ask in transport.asked] == [
+        (False, "answer"),
+        (False, "check"),
+    ]
 
 
 # --- early abort ---
