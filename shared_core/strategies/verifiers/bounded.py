@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Container, Generator
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from shared_core.strategies.verifiers.base import Verifier
 from shared_core.types import Ask, Check, Draft, Verdict, Verification, Wish
@@ -38,7 +38,7 @@ def bounded(verifier: Verifier, draft: Draft, allowed: Container[str]) -> Verifi
             try:
                 wishes = work.send(granted)
             except StopIteration as stop:
-                return stop.value
+                return cast(Verdict, stop.value)
             if fault := _fault(wishes, allowed):
                 return Verdict(verifier.name, note=fault)
             asks += sum(isinstance(wish, Ask) for wish in wishes)
