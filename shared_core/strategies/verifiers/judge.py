@@ -68,6 +68,8 @@ class Judge:
         """See `Verifier.verify`."""
         if not draft.reply.text.strip():
             return Verdict(self.name, None, "there is no text to judge")
+        if draft.prompt.modalities:
+            return Verdict(self.name, None, "the judge would see the text alone")
         nonces = [secrets.token_hex(8) for _ in range(self.rounds)]
         asks = [self._ask(draft, nonce, turned=n == 1) for n, nonce in enumerate(nonces)]
         replies: tuple[Reply, ...] = yield tuple(asks)

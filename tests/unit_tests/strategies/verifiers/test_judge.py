@@ -170,6 +170,13 @@ def test_without_text_nobody_is_asked() -> None:
     assert driven.asks == []
 
 
+def test_what_it_could_not_see_it_does_not_judge() -> None:
+    driven = Scripted()
+    seen = draft("A cat.", "What is this?", modalities=frozenset(("image",)))
+    assert driven.verdict(Judge("large"), seen).probability is None
+    assert driven.asks == []
+
+
 @pytest.mark.parametrize("wrong", [("",), (None,), (7,), ("a", 0), ("a", 3), ("a", True)])
 def test_what_cannot_be_meant_is_refused(wrong: tuple[Any, ...]) -> None:
     with pytest.raises(ConfigurationError):
