@@ -2,17 +2,18 @@
 
 In: a verifier, a draft, who may be asked. Out: the verifier's own wishes, as far as they make
 sense, and its verdict. What it asks is held back and counts as a check; who wishes for nonsense,
-for somebody who may not be asked, or without end cannot tell.
+for somebody who may not be asked, or without end cannot tell, nor can who ends with no verdict.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Generator
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from shared_core.strategies.verifiers.base import Verifier
+from shared_core.strategies.verifiers.base import Verifier, is_share
 from shared_core.types import Ask, Check, Draft, Verdict, Verification, Wish
 
 __all__ = ["bounded"]
@@ -21,13 +22,22 @@ _MOST_STEPS: Final = 100
 _MOST_ASKS: Final = 40
 """About one draft; `Agreement` samples 20 at most."""
 
+_MOST_NOTE: Final = 500  # characters
+
 
 def bounded(verifier: Verifier, draft: Draft, allowed: Container[str]) -> Verification:
-    """Have a draft looked at; return what the verifier returns, a `Verdict` or not.
+    """Have a draft looked at.
 
     Raises:
-        TypeError: Its `verify` is no generator.
+        Exception: What the verifier raises; TypeError where its `verify` is no generator.
     """
+    said = yield from _watched(verifier, draft, allowed)
+    return _sound(said, verifier.name, draft)
+
+
+def _watched(
+    verifier: Verifier, draft: Draft, allowed: Container[str]
+) -> Generator[tuple[Wish, ...], tuple[Any, ...], Any]:
     work: Any = verifier.verify(draft)
     if not isinstance(work, Generator):
         raise TypeError(f"verify must be a generator, not give a {type(work).__name__}")
@@ -38,14 +48,14 @@ def bounded(verifier: Verifier, draft: Draft, allowed: Container[str]) -> Verifi
             try:
                 wishes = work.send(granted)
             except StopIteration as stop:
-                return cast(Verdict, stop.value)
+                return stop.value
             if fault := _fault(wishes, allowed):
                 return Verdict(verifier.name, note=fault)
             asks += sum(isinstance(wish, Ask) for wish in wishes)
             if asks > _MOST_ASKS:
                 return Verdict(verifier.name, note=f"it asked more than {_MOST_ASKS} times")
             # A driver takes it for the end where nothing is wished for.
-            granted = (yield tuple(map(_held_back, wishes))) if wishes else ()
+            granted = (yield tuple(_mended(wish, draft) for wish in wishes)) if wishes else ()
     return Verdict(verifier.name, note=f"it came to no verdict in {_MOST_STEPS} steps")
 
 
@@ -61,6 +71,22 @@ def _fault(wishes: Any, allowed: Container[str]) -> str | None:
     return None
 
 
-def _held_back(wish: Wish) -> Wish:
-    """Keep what a helper says out of the caller's stream, and out of the draft's own costs."""
-    return replace(wish, visible=False, purpose="check") if isinstance(wish, Ask) else wish
+def _mended(wish: Wish, draft: Draft) -> Wish:
+    """Keep what a helper says out of the caller's stream, and nonsense out of the record."""
+    if isinstance(wish, Ask):
+        return replace(wish, visible=False, purpose="check")
+    return (
+        _sound(wish, str(wish.verifier)[:_MOST_NOTE], draft) if isinstance(wish, Verdict) else wish
+    )
+
+
+def _sound(said: Any, name: str, draft: Draft) -> Verdict:
+    """Return a verdict that can be relied on: what is none cannot tell."""
+    who = draft.reply.candidate
+    if not isinstance(said, Verdict):
+        return Verdict(name, None, f"it gave a {type(said).__name__}, no verdict", who)
+    chance, note = said.probability, said.note[:_MOST_NOTE] if isinstance(said.note, str) else ""
+    if chance is not None and not is_share(chance):
+        chance, note = None, f"it gave a {type(chance).__name__} that is no probability"
+    timed = isinstance(said.seconds, (int, float)) and 0 <= said.seconds < math.inf
+    return Verdict(name, chance, note, who, said.seconds if timed else 0.0)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import pickle
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from shared_core import (
@@ -308,6 +310,13 @@ class Telling:
         yield ()
 
 
+@dataclass
+class Needing(Telling):
+    """The same, of drafts that are asked with something."""
+
+    params: Any = None
+
+
 @every_driver
 def test_each_verifier_starts_where_the_last_one_ended(driver: Driver) -> None:
     one, two, three = Telling("one", 0.7), Telling("two", None), Telling("three", 0.99)
@@ -518,6 +527,42 @@ def test_what_a_verifier_asks_is_never_seen(driver: Driver) -> None:
     ]
 
 
+@pytest.mark.parametrize("seconds", [-5.0, math.nan, math.inf, "long", None])
+def test_a_verifier_writes_down_what_makes_sense(seconds: Any) -> None:
+    class Loud:
+        name = "loud"
+
+        def verify(self, draft: Draft) -> Verification:
+            yield (Verdict("on the way", math.nan, "n" * 10_000, "large", seconds),)
+            return Verdict("another", 0.99, "n" * 10_000, "large", seconds)
+
+    transport = says(small="draft", large="never")
+    assert whole(started(Cascade(Loud())), transport) == "draft"
+    assert [(v.verifier, v.probability, len(v.note) <= 500) for v in transport.verdicts] == [
+        ("on the way", None, True),
+        ("loud", 0.99, True),
+    ]
+    assert {(v.candidate, v.seconds) for v in transport.verdicts} == {("small", 0.0)}
+
+
+@pytest.mark.parametrize(
+    ("said", "plain"),
+    [
+        *((np.bool_(True), True), (np.bool_(False), False)),
+        *((np.float32(0.25), 0.25), (np.array(0.25), 0.25), (np.int64(1), 1)),
+    ],
+    ids=repr,
+)
+def test_a_number_of_numpy_is_evidence_like_any_other(said: Any, plain: float) -> None:
+    verdicts = []
+    for one in (said, plain):
+        transport = says(small="draft", large="answer")
+        whole(started(Cascade(lambda draft, one=one: one)), transport)
+        verdicts.append(transport.verdicts[0].probability)
+    assert verdicts[0] == pytest.approx(verdicts[1])
+    assert verdicts[0] not in (None, plain)
+
+
 # --- early abort ---
 
 
@@ -618,6 +663,10 @@ def test_drafts_are_asked_with_what_verifiers_need() -> None:
         ({"verify": []}, "verify names nobody"),
         ({"verify": "right"}, "function of a draft"),
         ({"verify": 7}, "function of a draft"),
+        ({"verify": Telling}, "Telling is a class"),
+        ({"verify": Telling(7, 0.5)}, "a verifier has a name"),
+        ({"verify": Needing("n", 0.5, params={"logprobs"})}, "params of n must be a mapping"),
+        ({"abort": "no"}, "abort must be True or False"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(settings: Any, message: str) -> None:
@@ -648,3 +697,10 @@ def test_it_says_that_no_draft_would_pay() -> None:
     transport = says(small="never", large="answer")
     assert streamed(started(Cascade(wrong), replace(decided(), estimates=estimates)), transport)
     assert asked(transport) == [("large", True)]
+
+
+def test_it_can_be_copied_and_compared_whatever_it_was_given() -> None:
+    listed, passed = Cascade([right, wrong]), Cascade(one for one in (right, wrong))
+    assert listed == passed == replace(passed, max_drafts=3)
+    assert len({listed, passed}) == 1
+    assert Cascade() == pickle.loads(pickle.dumps(Cascade()))  # noqa: S301
