@@ -110,13 +110,15 @@ def _as_verifier(one: Any) -> Verifier:
         return FunctionVerifier(one)
     if isinstance(one, type):
         raise ConfigurationError(f"{one.__name__} is a class: give a verifier, {one.__name__}(…)")
-    name, params = getattr(one, "name", None), getattr(one, "params", None)
+    name, params, reach = (getattr(one, known, None) for known in ("name", "params", "reach"))
     if not isinstance(name, str) or not name:
         raise ConfigurationError(
             f"a verifier has a name, a text, by which records call it: {one!r}"
         )
     if params is not None and not isinstance(params, Mapping):
         raise ConfigurationError(f"params of {name} must be a mapping, not {params!r}")
+    if not isinstance(reach, (int, float, type(None))):
+        raise ConfigurationError(f"reach of {name} must be a number, not {reach!r}")
     return cast(Verifier, one)
 
 

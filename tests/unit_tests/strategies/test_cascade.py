@@ -666,6 +666,7 @@ def test_drafts_are_asked_with_what_verifiers_need() -> None:
         ({"verify": Telling}, "Telling is a class"),
         ({"verify": Telling(7, 0.5)}, "a verifier has a name"),
         ({"verify": Needing("n", 0.5, params={"logprobs"})}, "params of n must be a mapping"),
+        ({"verify": Telling("n", 0.5, reach="far")}, "reach of n must be a number"),  # type: ignore[arg-type]
         ({"abort": "no"}, "abort must be True or False"),
     ],
 )
