@@ -32,7 +32,7 @@ from shared_core.lab.kept import Kept
 from shared_core.lab.progress import shown
 from shared_core.lab.report import as_text, ladder, make_report
 from shared_core.lab.table import Outcomes, read_table
-from shared_core.prediction.artefact import read_artefact
+from shared_core.prediction.artefact import CARD, read_artefact
 from shared_core.prediction.encoders import encoder_from
 from shared_core.prediction.fallback import FallbackPredictor
 from shared_core.prediction.features import fingerprints
@@ -218,7 +218,7 @@ def _train(given: argparse.Namespace) -> None:
 def _train_verifier(given: argparse.Namespace) -> None:
     if given.encoder or given.keep:
         raise ConfigurationError("--encoder and --keep go with a table of outcomes")
-    _check_target(given.out)
+    _check_target(given.out, verifier=True)
     reader = Reader(given.reader) if given.reader else None
     scale = None if given.scale is None else tuple(given.scale)
     answers = read_answers(given.answers, scale=scale)
@@ -379,17 +379,30 @@ def _judged(predictor: LearnedPredictor, outcomes: Outcomes) -> Outcomes:
     return outcomes.subset(fair)
 
 
-def _check_target(folder: Path) -> None:
+def _check_target(folder: Path, *, verifier: bool = False) -> None:
     """Refuse, before any work, a folder that an artefact must not or cannot be written to."""
     if folder.exists() and not folder.is_dir():
         raise ArtefactError(folder, "would replace a file: name a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "card.json").exists():
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / CARD).exists():
         raise ArtefactError(folder, "would go among other files: name a new or empty folder")
+    if _holds_verifier(folder) is (not verifier):
+        other = "predictor" if verifier else "verifier"
+        raise ArtefactError(folder, f"would replace a {other}: name another folder")
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     if not there.is_dir():
         raise ArtefactError(folder, f"cannot be written: {there} is a file")
     if not os.access(there, os.W_OK):
         raise ArtefactError(folder, f"cannot be written: {there} is read-only")
+
+
+def _holds_verifier(folder: Path) -> bool | None:
+    """Tell whether an artefact is a verifier's; None where there is none that can be read."""
+    try:
+        return bool(
+            json.loads((folder / CARD).read_text(encoding="utf-8")).get("kind") == "verifier"
+        )
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return None
 
 
 def _write(files: dict[Path, bytes]) -> None:

@@ -24,7 +24,7 @@ from shared_core.errors import ArtefactError
 from shared_core.prediction.features import BUCKETS, MEASURES
 from shared_core.types import CalibrationSample
 
-__all__ = ["FORMAT", "read_artefact", "write_artefact"]
+__all__ = ["CARD", "FORMAT", "read_artefact", "write_artefact"]
 
 FORMAT: Final = 1
 """Number of the format; another one is refused. It changes with the shipped prior too: the prior's
@@ -136,6 +136,8 @@ def _files(folder: Path, tries: int = 3) -> tuple[dict[str, Any], bytes]:
         raise ArtefactError(
             folder, f"is of format {content['format']!r}, not {FORMAT}: train it again"
         )
+    if content.get("kind") == "verifier":
+        raise ArtefactError(folder, "is a verifier's: a `LearnedVerifier` loads it")
     try:
         return content, (folder / Path(content["weights"]).name).read_bytes()
     except FileNotFoundError:  # a new artefact may have come in between

@@ -19,7 +19,8 @@ from typing import Any, Final, Literal
 from shared_core.errors import AllCandidatesFailedError, BudgetExceededError, ConfigurationError
 from shared_core.strategies.single import Single
 from shared_core.strategies.stakes import Stakes
-from shared_core.strategies.verifiers.base import Verifier, as_verifiers, logit
+from shared_core.strategies.verifiers.base import Verifier, as_verifiers, is_share, logit
+from shared_core.strategies.verifiers.bounded import bounded
 from shared_core.strategies.verifiers.standard import standard_verifiers
 from shared_core.tokens import estimate_tokens
 from shared_core.types import (
@@ -76,7 +77,7 @@ class Cascade:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        if self.accept is not None and not _is_share(self.accept):
+        if self.accept is not None and not is_share(self.accept):
             raise ConfigurationError(f"cascade: accept must be from 0 to 1, not {self.accept!r}")
         if self.unverified not in _UNVERIFIED:
             raise ConfigurationError(
@@ -84,10 +85,14 @@ class Cascade:
             )
         if type(self.max_drafts) is not int or self.max_drafts < 1:
             raise ConfigurationError(f"cascade: max_drafts must be 1 or more: {self.max_drafts!r}")
+        if type(self.abort) is not bool:
+            raise ConfigurationError(f"cascade: abort must be True or False, not {self.abort!r}")
         found = standard_verifiers() if self.verify is None else as_verifiers(self.verify)
         if not found:
             raise ConfigurationError("cascade: verify names nobody; leave it out for the standard")
         object.__setattr__(self, "verifiers", found)
+        if self.verify is not None:  # an iterator is empty by now
+            object.__setattr__(self, "verify", found)
 
     def steps(self, prompt: Prompt, decision: Decision) -> Steps:
         """See `Strategy.steps`."""
@@ -130,6 +135,7 @@ class _Ascent:
     def __init__(self, cascade: Cascade, prompt: Prompt, decision: Decision) -> None:
         self._cascade, self._prompt, self._decision = cascade, prompt, decision
         self._stakes = Stakes(decision, cascade.accept)
+        self._names = frozenset((decision.candidate, *decision.fallbacks, *decision.allowed))
         self._tried: set[str] = set()
         self._held: list[tuple[float, Reply]] = []
         self._failures: list[tuple[str, Exception]] = []
@@ -185,10 +191,10 @@ class _Ascent:
                 known = True  # whatever it said, the same would become of the draft
                 continue
             try:
-                verdict = yield from verifier.verify(_with_prior(draft, chance))
+                verdict = yield from bounded(verifier, _with_prior(draft, chance), self._names)
             except Exception as error:  # noqa: BLE001 - a verifier of anybody's making
-                verdict = Verdict(verifier.name, note=f"it raised {type(error).__name__}")
-            verdict = _sound(verifier, draft, verdict)
+                note = f"it raised {type(error).__name__}"
+                verdict = Verdict(verifier.name, None, note, draft.reply.candidate)
             yield (verdict,)
             if verdict.probability is not None:
                 chance, known = verdict.probability, True
@@ -275,19 +281,3 @@ def _written(reply: Reply) -> int:
 
 def _with_prior(draft: Draft, prior: float) -> Draft:
     return Draft(draft.prompt, draft.reply, prior, draft.whole, draft.expected_tokens)
-
-
-def _sound(verifier: Verifier, draft: Draft, verdict: Any) -> Verdict:
-    """Return a verdict that can be relied on: what is none cannot tell."""
-    name, who = verifier.name, draft.reply.candidate
-    if not isinstance(verdict, Verdict):
-        return Verdict(name, note=f"it gave a {type(verdict).__name__}, no verdict", candidate=who)
-    chance = verdict.probability
-    if chance is not None and not _is_share(chance):
-        return Verdict(name, None, f"it gave {chance!r}, no probability", who, verdict.seconds)
-    return Verdict(name, chance, verdict.note, who, verdict.seconds)
-
-
-def _is_share(value: Any) -> bool:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and 0 <= value <= 1

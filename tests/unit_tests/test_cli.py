@@ -598,6 +598,24 @@ def test_train_learns_to_verify_from_thirty_answers(
     assert LearnedVerifier.load(tmp_path / "verifier").head.models == ("weak",)
 
 
+def test_no_artefact_is_replaced_by_one_of_the_other_kind(
+    artefact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, verifier = judged(tmp_path / "answers.jsonl", 30), tmp_path / "verifier"
+    assert run("train", "--answers", table, "--out", verifier) == 0
+    before = content(artefact), content(verifier)
+    capsys.readouterr()
+    for arguments, fault in (
+        (("train", "--answers", table, "--out", artefact), "would replace a predictor"),
+        (("train", table, "--out", verifier), "would replace a verifier"),
+        (("explain", "hello", "--artefact", verifier), "is a verifier's"),
+    ):
+        assert run(*arguments) == 2
+        assert fault in capsys.readouterr().err
+    assert (content(artefact), content(verifier)) == before
+    assert run("train", "--answers", table, "--out", verifier) == 0
+
+
 def test_train_learns_to_verify_with_a_reader(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from shared_core.errors import ConfigurationError
 from shared_core.types import Check, Draft, Verdict, Verification
@@ -20,6 +20,7 @@ __all__ = [
     "FunctionVerifier",
     "Verifier",
     "as_verifiers",
+    "is_share",
     "logit",
     "looked",
     "probability",
@@ -98,10 +99,27 @@ def as_verifiers(given: Any) -> tuple[Verifier, ...]:
     """Return verifiers out of one, several, or plain functions.
 
     Raises:
-        ConfigurationError: Something is neither.
+        ConfigurationError: Something is neither, or a verifier is a class or has no name.
     """
     listed = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
-    return tuple(one if hasattr(one, "verify") else FunctionVerifier(one) for one in listed)
+    return tuple(map(_as_verifier, listed))
+
+
+def _as_verifier(one: Any) -> Verifier:
+    if not hasattr(one, "verify"):
+        return FunctionVerifier(one)
+    if isinstance(one, type):
+        raise ConfigurationError(f"{one.__name__} is a class: give a verifier, {one.__name__}(…)")
+    name, params, reach = (getattr(one, known, None) for known in ("name", "params", "reach"))
+    if not isinstance(name, str) or not name:
+        raise ConfigurationError(
+            f"a verifier has a name, a text, by which records call it: {one!r}"
+        )
+    if params is not None and not isinstance(params, Mapping):
+        raise ConfigurationError(f"params of {name} must be a mapping, not {params!r}")
+    if not isinstance(reach, (int, float, type(None))):
+        raise ConfigurationError(f"reach of {name} must be a number, not {reach!r}")
+    return cast(Verifier, one)
 
 
 def looked(verifier: str, look: Callable[[Draft], Verdict], draft: Draft) -> Verification:
@@ -112,7 +130,12 @@ def looked(verifier: str, look: Callable[[Draft], Verdict], draft: Draft) -> Ver
 
 
 def told(prior: float, said: Any) -> Any:
-    """Return the probability that a user's word leaves; what is no word on it goes on its way."""
+    """Return the probability that a user's word leaves; what is no word on it goes on its way.
+
+    What holds one number, of numpy or torch, is that number.
+    """
+    if callable(getattr(said, "item", None)):
+        said = said.item()
     if isinstance(said, bool):
         said = 1.0 - _SURE if said else _SURE
     return weighed(prior, said) if isinstance(said, (int, float)) else said
@@ -127,6 +150,12 @@ def weighed(prior: float, evidence: float) -> float:
     if not 0 <= evidence <= 1:  # NaN neither
         raise ValueError(f"a probability is from 0 to 1, not {evidence!r}")
     return probability(logit(prior) + logit(evidence))
+
+
+def is_share(value: object) -> bool:
+    """Tell whether something is a number from 0 to 1; True and False are none, nor is NaN."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and 0 <= value <= 1  # type: ignore[operator]
 
 
 def logit(chance: float) -> float:

@@ -16,11 +16,11 @@ from typing import Any, Final
 from shared_core.errors import ConfigurationError
 from shared_core.strategies.verifiers.base import logit, weighed
 from shared_core.strategies.verifiers.json_text import first_value
-from shared_core.types import Ask, Draft, Reply, Turn, Verdict, Verification
+from shared_core.types import Ask, Draft, Prompt, Reply, Turn, Verdict, Verification
 
 __all__ = ["Judge"]
 
-_READ: Final = 6_000  # characters of the question, and of the answer: half from either end
+_READ: Final = 6_000  # characters of the conversation, and of the answer: half from either end
 _SURE: Final = 0.9
 _PARAMS: Final[Mapping[str, Any]] = {"temperature": 0, "max_tokens": 64}
 _WORDS: Final = ("right", "wrong")
@@ -68,6 +68,8 @@ class Judge:
         """See `Verifier.verify`."""
         if not draft.reply.text.strip():
             return Verdict(self.name, None, "there is no text to judge")
+        if draft.prompt.modalities:
+            return Verdict(self.name, None, "the judge would see the text alone")
         nonces = [secrets.token_hex(8) for _ in range(self.rounds)]
         asks = [self._ask(draft, nonce, turned=n == 1) for n, nonce in enumerate(nonces)]
         replies: tuple[Reply, ...] = yield tuple(asks)
@@ -85,7 +87,7 @@ class Judge:
     def _ask(self, draft: Draft, nonce: str, *, turned: bool) -> Ask:
         mark = secrets.token_hex(8)  # the verdict's nonce stands in the system turn alone
         parts = [
-            _between("QUESTION", mark, draft.prompt.text),
+            _between("QUESTION", mark, _question(draft.prompt)),
             _between("ANSWER", mark, draft.reply.text),
         ]
         first, second = reversed(_WORDS) if turned else _WORDS
@@ -99,6 +101,12 @@ class Judge:
             turns=turns,
             purpose="check",
         )
+
+
+def _question(prompt: Prompt) -> str:
+    """Return what was asked, after what was said before: "And of Spain?" is no question alone."""
+    said = [turn for turn in prompt.turns if turn.text.strip()]
+    return prompt.text if len(said) < 2 else "\n\n".join(f"{t.role}: {t.text}" for t in said)
 
 
 def _between(name: str, mark: str, text: str) -> str:

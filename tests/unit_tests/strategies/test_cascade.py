@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import pickle
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from shared_core import (
@@ -15,7 +17,6 @@ from shared_core import (
     BudgetExceededError,
     Cascade,
     ConfigurationError,
-    RouterError,
 )
 from shared_core.execution import drivers
 from shared_core.execution.run import Run
@@ -309,6 +310,13 @@ class Telling:
         yield ()
 
 
+@dataclass
+class Needing(Telling):
+    """The same, of drafts that are asked with something."""
+
+    params: Any = None
+
+
 @every_driver
 def test_each_verifier_starts_where_the_last_one_ended(driver: Driver) -> None:
     one, two, three = Telling("one", 0.7), Telling("two", None), Telling("three", 0.99)
@@ -448,20 +456,111 @@ def test_a_helpers_failure_is_not_the_drafts(driver: Driver) -> None:
     ]
 
 
-class Straying:
-    """Asks whom the decision does not allow."""
+@dataclass
+class Wishing:
+    """Wishes for something again and again."""
 
-    name = "straying"
+    wishes: Any
+    name: str = "wishing"
 
-    def verify(self, draft: Draft) -> Verification:
-        yield (Ask("elsewhere", visible=False),)
-        raise AssertionError
+    def verify(self, draft: Draft) -> Any:
+        while True:
+            yield self.wishes
+
+
+ASK = Ask("large")
 
 
 @every_driver
-def test_a_verifier_is_held_to_the_decision(driver: Driver) -> None:
-    with pytest.raises(RouterError, match="'elsewhere', which is not allowed"):
-        driver(started(Cascade(Straying())), says(small="draft", large="never"))
+@pytest.mark.parametrize(
+    ("wishes", "asked", "note"),
+    [
+        ((Ask("elsewhere"),), 0, "it asked 'elsewhere', which is not allowed"),
+        ((ASK, Ask("elsewhere")), 0, "it asked 'elsewhere', which is not allowed"),
+        (ASK, 0, "it yielded a Ask, no tuple of wishes"),
+        (None, 0, "it yielded a NoneType, no tuple of wishes"),
+        ("ask", 0, "it yielded a str, no tuple of wishes"),
+        ((1,), 0, "it wished for a int"),
+        ((ASK,), 40, "it asked more than 40 times"),
+        ((ASK,) * 41, 0, "it asked more than 40 times"),
+        ((), 0, "it came to no verdict in 100 steps"),
+        ((Verdict("still looking"),), 0, "it came to no verdict in 100 steps"),
+    ],
+    ids=lambda one: str(one)[:40],
+)
+def test_a_verifier_is_held_to_what_it_may_do(
+    driver: Driver, wishes: Any, asked: int, note: str
+) -> None:
+    transport = says(small="draft", large="helper")
+    run = started(Cascade(Wishing(wishes), unverified="accept"))
+    assert driver(run, transport) == "draft"
+    assert transport.verdicts[-1] == Verdict("wishing", None, note, "small")
+    assert len(transport.asked) == 1 + asked
+
+
+@every_driver
+def test_a_verifier_may_have_nothing_to_wish_for(driver: Driver) -> None:
+    class Idle:
+        name = "idle"
+
+        def verify(self, draft: Draft) -> Verification:
+            yield ()
+            return Verdict(self.name, 0.99)
+
+    assert driver(started(Cascade(Idle())), says(small="draft", large="answer")) == "draft"
+
+
+@every_driver
+def test_what_a_verifier_asks_is_never_seen(driver: Driver) -> None:
+    class Loud:
+        name = "loud"
+
+        def verify(self, draft: Draft) -> Verification:
+            yield (Ask("large"),)
+            return Verdict(self.name, 0.99)
+
+    transport = says(small="draft", large="helper")
+    assert driver(started(Cascade(Loud())), transport) == "draft"
+    assert [(ask.visible, ask.purpose) for ask in transport.asked] == [
+        (False, "answer"),
+        (False, "check"),
+    ]
+
+
+@pytest.mark.parametrize("seconds", [-5.0, math.nan, math.inf, "long", None])
+def test_a_verifier_writes_down_what_makes_sense(seconds: Any) -> None:
+    class Loud:
+        name = "loud"
+
+        def verify(self, draft: Draft) -> Verification:
+            yield (Verdict("on the way", math.nan, "n" * 10_000, "large", seconds),)
+            return Verdict("another", 0.99, "n" * 10_000, "large", seconds)
+
+    transport = says(small="draft", large="never")
+    assert whole(started(Cascade(Loud())), transport) == "draft"
+    assert [(v.verifier, v.probability, len(v.note) <= 500) for v in transport.verdicts] == [
+        ("on the way", None, True),
+        ("loud", 0.99, True),
+    ]
+    assert {(v.candidate, v.seconds) for v in transport.verdicts} == {("small", 0.0)}
+
+
+@pytest.mark.parametrize(
+    ("said", "plain"),
+    [
+        *((np.bool_(True), True), (np.bool_(False), False)),
+        *((np.float32(0.25), 0.25), (np.array(0.25), 0.25), (np.int64(1), 1)),
+    ],
+    ids=repr,
+)
+def test_a_number_of_numpy_is_evidence_like_any_other(said: Any, plain: float) -> None:
+    verdicts = []
+    for one in (said, plain):
+        transport = says(small="draft", large="answer")
+        whole(started(Cascade(lambda draft, one=one: one)), transport)
+        verdicts.append(transport.verdicts[0].probability)
+    assert verdicts[0] == pytest.approx(verdicts[1])
+    assert verdicts[0] not in (None, plain)
 
 
 # --- early abort ---
@@ -564,6 +663,11 @@ def test_drafts_are_asked_with_what_verifiers_need() -> None:
         ({"verify": []}, "verify names nobody"),
         ({"verify": "right"}, "function of a draft"),
         ({"verify": 7}, "function of a draft"),
+        ({"verify": Telling}, "Telling is a class"),
+        ({"verify": Telling(7, 0.5)}, "a verifier has a name"),
+        ({"verify": Needing("n", 0.5, params={"logprobs"})}, "params of n must be a mapping"),
+        ({"verify": Telling("n", 0.5, reach="far")}, "reach of n must be a number"),  # type: ignore[arg-type]
+        ({"abort": "no"}, "abort must be True or False"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(settings: Any, message: str) -> None:
@@ -594,3 +698,10 @@ def test_it_says_that_no_draft_would_pay() -> None:
     transport = says(small="never", large="answer")
     assert streamed(started(Cascade(wrong), replace(decided(), estimates=estimates)), transport)
     assert asked(transport) == [("large", True)]
+
+
+def test_it_can_be_copied_and_compared_whatever_it_was_given() -> None:
+    listed, passed = Cascade([right, wrong]), Cascade(one for one in (right, wrong))
+    assert listed == passed == replace(passed, max_drafts=3)
+    assert len({listed, passed}) == 1
+    assert Cascade() == pickle.loads(pickle.dumps(Cascade()))  # noqa: S301

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ import pytest
 from shared_core.errors import ConfigurationError
 from shared_core.strategies.verifiers.base import weighed
 from shared_core.strategies.verifiers.judge import Judge
-from shared_core.types import Ask, Reply, Verdict
+from shared_core.types import Ask, Reply, Turn, Verdict
 from tests.fakes.verifying import ODD_TEXTS, Scripted, draft
 
 
@@ -167,6 +167,30 @@ def test_long_texts_are_cut_in_the_middle() -> None:
 def test_without_text_nobody_is_asked() -> None:
     driven = Scripted()
     assert driven.verdict(Judge("large"), draft(" \n")).probability is None
+    assert driven.asks == []
+
+
+def test_it_is_told_what_was_said_before() -> None:
+    driven = Obeying(says=[RIGHT])
+    turns = (
+        Turn("system", "Only capitals. " + "x" * 100_000),
+        *(Turn("user", "Capital of France?"), Turn("assistant", "Paris")),
+        Turn("user", "And of Spain?"),
+    )
+    looked_at = draft("Madrid")
+    driven.verdict(
+        Judge("large"), replace(looked_at, prompt=replace(looked_at.prompt, turns=turns))
+    )
+    text = driven.asks[0].turns[1].text
+    for said in ("system: Only capitals.", "assistant: Paris", "user: And of Spain?"):
+        assert said in text
+    assert len(text) < 13_000
+
+
+def test_what_it_could_not_see_it_does_not_judge() -> None:
+    driven = Scripted()
+    seen = draft("A cat.", "What is this?", modalities=frozenset(("image",)))
+    assert driven.verdict(Judge("large"), seen).probability is None
     assert driven.asks == []
 
 
