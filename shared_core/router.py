@@ -115,6 +115,12 @@ class Router:
             raise ConfigurationError(
                 f"shadow names no candidate: {self.shadow!r}; there are: {', '.join(self._by_name)}"
             )
+        for name in getattr(self.strategy, "names", ()):
+            if name not in self._by_name:
+                raise ConfigurationError(
+                    f"the strategy names no candidate: {name!r}; there are: "
+                    f"{', '.join(self._by_name)}"
+                )
         object.__setattr__(self, "threshold", self._threshold())
 
     def __getitem__(self, name: str) -> Candidate:

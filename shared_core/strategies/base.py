@@ -10,7 +10,11 @@ __all__ = ["Strategy"]
 
 
 class Strategy(Protocol):
-    """Turns a decision into calls. Written once; four drivers run it in both frameworks."""
+    """Turns a decision into calls. Written once; four drivers run it in both frameworks.
+
+    It may have `names`, those of candidates that it counts on whatever the decision, and
+    `plan(prompt, decision)`, which says in words what it would do, for `explain`.
+    """
 
     def steps(self, prompt: Prompt, decision: Decision) -> Steps:
         """Start one call.

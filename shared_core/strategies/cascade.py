@@ -115,6 +115,12 @@ class Cascade:
             f"{stakes.best(frozenset({first}))} answers"
         )
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Candidates that its verifiers ask by name, such as judges."""
+        asked = [getattr(verifier, "candidate", None) for verifier in self.verifiers]
+        return tuple([name for name in asked if isinstance(name, str)])
+
     def _first(self, prompt: Prompt, decision: Decision) -> str | None:
         """Return who must draft first: the model that waits for a tool's result."""
         held = prompt.in_tool_loop and prompt.author == decision.candidate

@@ -17,12 +17,15 @@ from shared_core import (
     BudgetExceededError,
     Cascade,
     ConfigurationError,
+    Judge,
+    Router,
 )
+from shared_core.decision.candidates import prepare_candidates
 from shared_core.execution import drivers
 from shared_core.execution.run import Run
 from shared_core.strategies.verifiers.base import FunctionVerifier
 from shared_core.types import Ask, Decision, Draft, Prompt, Reply, Turn, Verdict, Verification
-from tests.fakes.core import FakeTransport, estimate, prompt
+from tests.fakes.core import FakeTransport, candidate, estimate, prompt
 from tests.fakes.driving import Driver, every_driver, streamed, streaming, whole
 
 QUALITIES = {"small": 0.6, "middle": 0.8, "large": 0.95}
@@ -705,3 +708,11 @@ def test_it_can_be_copied_and_compared_whatever_it_was_given() -> None:
     assert listed == passed == replace(passed, max_drafts=3)
     assert len({listed, passed}) == 1
     assert Cascade() == pickle.loads(pickle.dumps(Cascade()))  # noqa: S301
+
+
+def test_a_judge_that_is_no_candidate_is_refused_at_once() -> None:
+    with pytest.raises(ConfigurationError, match="the strategy names no candidate: 'lrge'"):
+        Router(
+            prepare_candidates([candidate("small")], lambda _: (None, {})),
+            strategy=Cascade(verify=Judge("lrge")),
+        )
