@@ -115,13 +115,16 @@ class Router:
             raise ConfigurationError(
                 f"shadow names no candidate: {self.shadow!r}; there are: {', '.join(self._by_name)}"
             )
-        for name in getattr(self.strategy, "names", ()):
-            if name not in self._by_name:
-                raise ConfigurationError(
-                    f"the strategy names no candidate: {name!r}; there are: "
-                    f"{', '.join(self._by_name)}"
-                )
+        self._know(getattr(self.strategy, "names", ()))
         object.__setattr__(self, "threshold", self._threshold())
+
+    def _know(self, names: Sequence[str]) -> None:
+        for name in names:
+            if name not in self._by_name:
+                known = ", ".join(self._by_name)
+                raise ConfigurationError(
+                    f"the strategy names no candidate: {name!r}; there are: {known}"
+                )
 
     def __getitem__(self, name: str) -> Candidate:
         """Return the candidate of that name."""

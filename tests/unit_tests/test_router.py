@@ -228,7 +228,7 @@ def test_the_four_forms_give_the_same_answer() -> None:
 
 
 def test_explain_says_what_would_have_changed_the_choice_and_what_moved_it() -> None:
-    told = router(candidate("a"), candidate("b"), candidate("c")).explain(prompt())
+    told = router(candidate("a"), candidate("b"), candidate("c")).explain(prompt(), detail=True)
     assert told.candidate == "b"
     assert told.detail is not None
     assert told.detail.flips == (
@@ -240,7 +240,7 @@ def test_explain_says_what_would_have_changed_the_choice_and_what_moved_it() -> 
 
 
 def test_explain_of_a_forced_candidate_names_who_would_have_answered() -> None:
-    told = router().explain(prompt(), force="a")
+    told = router().explain(prompt(), force="a", detail=True)
     assert told.detail is not None
     assert told.detail.flips[0] == "b would answer by the policy alone"
 
@@ -253,14 +253,14 @@ def test_explain_asks_a_constraint_once_about_each_candidate(force: str | None) 
         asked.append(of.name)
         return "is spent" if asked.count(of.name) > 1 else None
 
-    told = router(policy=Policy(subject_to=[once])).explain(prompt(), force)
+    told = router(policy=Policy(subject_to=[once])).explain(prompt(), force, detail=True)
     assert sorted(asked) == ["a", "b"]
     assert told.refusals == ()
 
 
 def test_explain_leaves_refused_candidates_out_of_what_might_have_been() -> None:
     blind = candidate("b", capabilities={"tool_calling": False})
-    told = router(candidate("a"), blind).explain(prompt(tools=({"type": "function"},)))
+    told = router(candidate("a"), blind).explain(prompt(tools=({"type": "function"},)), detail=True)
     assert told.detail is not None
     assert told.detail.flips == ()
     assert "  b is refused: cannot call tools (1 bound)" in str(told).splitlines()
@@ -269,7 +269,7 @@ def test_explain_leaves_refused_candidates_out_of_what_might_have_been() -> None
 def test_the_fallback_says_what_moved_its_estimates() -> None:
     prepared = prepare_candidates([candidate("a"), candidate("b")], lambda c: (c.model, {}))
     hard = prompt("Prove 3 + 4 = 7 from the axioms of Peano, in 12 steps, and count them.")
-    told = Router(prepared).explain(hard)
+    told = Router(prepared).explain(hard, detail=True)
     assert told.detail is not None
     for estimate in told.estimates:
         parts = dict(told.detail.moved[estimate.candidate])
@@ -356,7 +356,7 @@ def test_the_fullest_budget_says_how_thrifty_and_never_means_never() -> None:
 def test_explain_flips_at_the_raised_delta() -> None:
     one = budgeted(Budget(usd=10))
     spend(one, 9.5)
-    told = one.explain(prompt())
+    told = one.explain(prompt(), detail=True)
     assert told.candidate == "a"
     assert told.detail is not None
     assert told.detail.flips == ("b would answer with a δ under 0.400 (it is 0.762)",)
@@ -366,12 +366,12 @@ def test_explain_flips_at_the_raised_delta() -> None:
 @pytest.mark.parametrize("force", [None, "a"])
 def test_explain_leaves_out_those_for_whom_there_is_no_room(force: str | None) -> None:
     one = budgeted(Budget(usd=0.01, near=1))
-    told = one.explain(prompt(max_tokens=4000), force)
+    told = one.explain(prompt(max_tokens=4000), force, detail=True)
     assert told.candidate == "a"
     assert told.detail is not None
     assert told.detail.flips == ()
     with pytest.raises(BudgetExceededError):
-        one.explain(prompt(max_tokens=4000), "b")
+        one.explain(prompt(max_tokens=4000), "b", detail=True)
 
 
 def test_without_room_for_the_dear_one_the_cheap_one_answers() -> None:
