@@ -467,7 +467,7 @@ def test_an_inner_routers_error_tells_what_was_shown_once(form: Form) -> None:
 @every_form
 def test_a_deadline_holds_over_drafts_and_checks(form: Form) -> None:
     def slow(draft: Draft) -> bool:
-        time.sleep(0.6)
+        time.sleep(3)
         return True
 
     large = ScriptedChat(model_name="large")
@@ -475,7 +475,7 @@ def test_a_deadline_holds_over_drafts_and_checks(form: Form) -> None:
     started = time.monotonic()
     with pytest.raises(DeadlineExceededError):
         form(llm, "Hello there")
-    assert time.monotonic() - started < 0.55
+    assert time.monotonic() - started < 2.5  # a busy machine is slow, too
     assert large.calls == []
     assert outcomes(last(llm)) == [("small", "answered")]
     assert last(llm)["outcome"] == "failed"

