@@ -8,7 +8,8 @@ CPU-seconds of both servers and of this process, which decides and looks at draf
 of a busy core (declared), or what RAPL counts.
 
 Beside them: chance at the same share of large calls, and an oracle that asks the small one wherever
-it is right. Intervals are of a paired bootstrap over prompts.
+it is right. The large one is asked once more, in turn with the cascade that has learned. Intervals
+are of a paired bootstrap over prompts.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ DRAWS = 2000
 USD_PER_KWH = 0.30
 ALONE = ("small", "large")
 CASCADES = ("cascade", "cascade, learned")
+AGAIN = "large, again"  # beside the cascade that has learned: a machine's load changes with time
 
 Calls = Mapping[str, Sequence[Call]]
 
@@ -78,22 +80,19 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(prompts: Sequence[Prompt], models: Mapping[str, Clients], meter: Wattmeter) -> Calls:
     """Return every call of each lane, in the order of the prompts."""
-    calls: dict[str, list[Call]] = {name: [] for name in (*ALONE, *CASCADES)}
+    lanes = {name: through_langchain(models[name].chat, alone=name) for name in ALONE}
+    calls: dict[str, list[Call]] = {name: [] for name in (*ALONE, *CASCADES, AGAIN)}
     plain = ChatRouter(_candidates(models), policy=_policy(), strategy=Cascade())
     for prompt in prompts:
         for name in ALONE:
-            lane = through_langchain(models[name].chat, alone=name)
-            calls[name].append(ask(lane, prompt, meter, run_code=False))
+            calls[name].append(ask(lanes[name], prompt, meter, run_code=False))
         lane = through_langchain(plain)
         calls["cascade"].append(ask(lane, prompt, meter, run_code=False))
-    for half in (0, 1):
-        rest = [at for at in range(len(prompts)) if at % 2 != half]
-        lane = through_langchain(learned(prompts, calls, rest, models))
-        for at in range(half, len(prompts), 2):
-            calls[CASCADES[1]].append(ask(lane, prompts[at], meter, run_code=False))
-    first = [*range(0, len(prompts), 2), *range(1, len(prompts), 2)]
-    in_turn = sorted(zip(first, calls[CASCADES[1]], strict=True), key=lambda pair: pair[0])
-    calls[CASCADES[1]] = [call for _, call in in_turn]
+    routers = [learned(prompts, calls, range(1 - half, len(prompts), 2), models) for half in (0, 1)]
+    for at, prompt in enumerate(prompts):
+        lane = through_langchain(routers[at % 2])
+        calls[CASCADES[1]].append(ask(lane, prompt, meter, run_code=False))
+        calls[AGAIN].append(ask(lanes["large"], prompt, meter, run_code=False))
     return calls
 
 
@@ -161,10 +160,10 @@ def figures(calls: Calls, seed: int) -> dict[str, Any]:
     }
     beside = {
         name: {
-            "right_more": _interval(right[name] - right["large"], draws, np.sum),
-            "wh_saved": _saved(wh[name], wh["large"], draws),
+            "right_more": _interval(right[name] - right[large], draws, np.sum),
+            "wh_saved": _saved(wh[name], wh[large], draws),
         }
-        for name in CASCADES
+        for name, large in zip(CASCADES, ("large", AGAIN), strict=True)
     }
     return {"rows": rows, "beside_large": beside}
 
@@ -197,7 +196,7 @@ def table(results: Mapping[str, Any]) -> str:
     """Return the figures as a table."""
     titles = ["who answers", "right", "Wh per answer", "Wh per right answer", "by the large one"]
     rows = []
-    for name in ("small", "large", "random", "oracle", *CASCADES):
+    for name in ("small", "large", "random", "oracle", *CASCADES, AGAIN):
         row = results["rows"][name]
         per_right = "-" if row["wh_per_right"] is None else _said(row["wh_per_right"], 4)
         rows.append(

@@ -467,15 +467,15 @@ def test_an_inner_routers_error_tells_what_was_shown_once(form: Form) -> None:
 @every_form
 def test_a_deadline_holds_over_drafts_and_checks(form: Form) -> None:
     def slow(draft: Draft) -> bool:
-        time.sleep(3)
+        time.sleep(4)
         return True
 
     large = ScriptedChat(model_name="large")
-    llm = cascade(True, None, large, verify=slow, policy=Policy(subject_to=[deadline_s(0.2)]))
+    llm = cascade(True, None, large, verify=slow, policy=Policy(subject_to=[deadline_s(1)]))
     started = time.monotonic()
     with pytest.raises(DeadlineExceededError):
         form(llm, "Hello there")
-    assert time.monotonic() - started < 2.5  # a busy machine is slow, too
+    assert time.monotonic() - started < 3.5  # a busy machine is slow, too
     assert large.calls == []
     assert outcomes(last(llm)) == [("small", "answered")]
     assert last(llm)["outcome"] == "failed"

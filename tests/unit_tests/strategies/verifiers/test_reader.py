@@ -155,6 +155,7 @@ def test_options_that_make_no_sense_are_said(
 
 
 def test_a_model_that_cannot_be_cut_is_said() -> None:
+    pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     config = transformers.GPT2Config(vocab_size=64, n_embd=16, n_layer=2, n_head=2)
     with pytest.raises(ConfigurationError, match="GPT2LMHeadModel keeps its layers elsewhere"):
