@@ -46,7 +46,7 @@ def test_an_import_loads_nothing_heavy_and_no_other_framework(
         (
             "from langchain_core.language_models import BaseChatModel",
             "from langchain_router import ChatRouter",
-            0.250,
+            0.400,
         ),
     ],
 )
