@@ -32,7 +32,7 @@ from shared_core.lab.kept import Kept
 from shared_core.lab.progress import shown
 from shared_core.lab.report import as_text, ladder, make_report
 from shared_core.lab.table import Outcomes, read_table
-from shared_core.prediction.artefact import CARD, read_artefact
+from shared_core.prediction.artefact import read_artefact
 from shared_core.prediction.encoders import encoder_from
 from shared_core.prediction.fallback import FallbackPredictor
 from shared_core.prediction.features import fingerprints
@@ -41,6 +41,7 @@ from shared_core.router import Router
 from shared_core.strategies.verifiers.reader import Reader
 from shared_core.tokens import estimate_tokens
 from shared_core.types import Candidate, Prompt, Turn
+from shared_core.weights import CARD
 
 __all__ = ["main"]
 

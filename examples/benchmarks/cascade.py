@@ -44,6 +44,7 @@ from examples.benchmarks._cascades import (
     worth,
 )
 from shared_core.lab.answers import Rows, fit_rows
+from shared_core.lab.crossfit import FOLDS, folds_of
 from shared_core.lab.evaluate import Figure, auc, calibration_error, with_intervals
 from shared_core.strategies.verifiers.head import SHARES, Head
 from shared_core.strategies.verifiers.learned import shipped_head
@@ -58,7 +59,6 @@ PAIRS = (
     ("Meta-Llama-3.1-8B-Instruct", "gpt-4o-2024-08-06"),
     ("gemma-2-2b-it", "gpt-4o-2024-08-06"),
 )
-FOLDS = 5
 LABELS = (30, 100, 300)
 WHOLE = len(SHARES) - 1
 PATIENCE = 1.0
@@ -128,8 +128,7 @@ def cross_fitted(rows: Rows, seed: int, shares: Sequence[int] = (WHOLE,)) -> Flo
 
 def folds(rows: Rows, seed: int) -> list[tuple[Floats, Floats]]:
     """Return the places of the answers to learn from, and of those to judge, fold by fold."""
-    _, place = np.unique(rows.prompts, return_inverse=True)
-    fold = (np.random.default_rng(seed).permutation(place.max() + 1) % FOLDS)[place]
+    fold = folds_of(rows.prompts, seed)
     return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(FOLDS)]
 
 

@@ -185,7 +185,6 @@ def fit(domains: Mapping[str, Rows], asked: Questions) -> Head:
         reading_scale=np.zeros(0),
         reading=np.zeros(0),
         base=np.zeros(0),
-        spread=np.ones(s),
         drift=np.zeros(s),
     )
     moved = [
@@ -196,7 +195,6 @@ def fit(domains: Mapping[str, Rows], asked: Questions) -> Head:
     ]
     return replace(
         head,
-        spread=np.array([one.std() for one in moved]),
         drift=np.array([(moved[_WHOLE] - one).std() for one in moved]),
     )
 

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared_core.errors import ConfigurationError, MissingExtraError, TableError
+from shared_core.lab.crossfit import FOLDS, folds_of, map_logistic
 from shared_core.lab.evaluate import auc, calibration_error
 from shared_core.lab.judged import JudgedAnswers
 from shared_core.prediction.features import fingerprints
@@ -32,7 +33,6 @@ from shared_core.strategies.verifiers.surface import FEATURES, draft_features
 __all__ = ["Fitted", "Rows", "fit_answers", "fit_rows", "prior_logits", "rows_of_answers"]
 
 FEWEST: Final = 10  # answers; fewer than two a fold teach nothing
-FOLDS: Final = 5
 FREEDOMS: Final = (0.1, 0.2, 0.4)
 """Standard deviations tried of how far a surface weight may be from the shipped head's; the first
 where there are too few answers to choose by."""
@@ -211,7 +211,7 @@ def fit_rows(
         MissingExtraError: scikit-learn is not installed.
     """
     start = shipped_head() if start is None else start
-    folds = _folds(rows.prompts, seed)
+    folds = folds_of(rows.prompts, seed)
     found = {share: _fit_share(rows, start, share, folds, seed, tick) for share in shares}
     whole = found[_WHOLE]
     parts = [found.get(share, whole) for share in range(len(SHARES))]
@@ -226,7 +226,6 @@ def fit_rows(
         reading=whole.reading[2],
         base=whole.base,
         models=tuple(np.unique(rows.models).tolist()),
-        spread=np.array([one.spread for one in parts]),
         drift=np.array(drift),
     )
     chances = 1.0 / (1.0 + np.exp(-whole.unseen))
@@ -242,7 +241,6 @@ class _Share:
     arrays: dict[str, Any]
     reading: tuple[Floats, Floats, Floats]
     base: Floats
-    spread: float
     unseen: Floats
 
 
@@ -296,7 +294,6 @@ def _fit_share(
         },
         reading=(reading[0], reading[1], read_part * by_reader),
         base=flat_part * weights[2 + k :] if m > 1 else np.zeros(m),
-        spread=float(np.std(unseen - flat_part * weights[1] * rows.prior)),
         unseen=unseen,
     )
 
@@ -314,7 +311,7 @@ class _Linear:
     def fit(self, y: Floats, at: npt.NDArray[np.int64], freedom: float) -> Floats:
         """Return the weights for some of the rows."""
         sd = np.where(self.kept > 0, self.kept, freedom)
-        return _map_logistic(self.inputs[at], y[at], self.mean, sd)
+        return map_logistic(self.inputs[at], y[at], self.mean, sd, positive=False)[0]
 
 
 def _freedom(flat: _Linear, y: Floats, folds: npt.NDArray[np.int64]) -> float:
@@ -350,39 +347,9 @@ def _blend(
     inputs = np.column_stack([np.ones(len(y)), *parts])
 
     def fit(at: npt.NDArray[np.int64]) -> Floats:
-        return _map_logistic(inputs[at], y[at], BLEND_MEAN, BLEND_SD, positive=True)
+        return map_logistic(inputs[at], y[at], BLEND_MEAN, BLEND_SD)[0]
 
     return fit(np.arange(len(y))), _unseen(fit, lambda w, at: inputs[at] @ w, folds)
-
-
-def _map_logistic(
-    inputs: Floats, y: Floats, mean: Floats, sd: Floats, *, positive: bool = False
-) -> Floats:
-    """Return the weights of a logistic regression under a Gaussian prior, by Newton's method.
-
-    With `positive` all but the first stay at 0 or over: below, noise would speak.
-    """
-    free, weights = np.ones(len(mean), bool), mean.copy()
-    while True:
-        weights[free] = _newton(inputs[:, free], y, mean[free], sd[free])
-        below = np.flatnonzero((weights < 0) & free)
-        below = below[below > 0] if positive else below[:0]
-        if not len(below):
-            return weights
-        free[below], weights[below] = False, 0.0
-
-
-def _newton(inputs: Floats, y: Floats, mean: Floats, sd: Floats) -> Floats:
-    weights, precision = mean.copy(), sd**-2.0
-    for _ in range(30):
-        chance = 1.0 / (1.0 + np.exp(-np.clip(inputs @ weights, -30, 30)))
-        gradient = inputs.T @ (chance - y) + precision * (weights - mean)
-        hessian = (inputs * (chance * (1 - chance))[:, None]).T @ inputs + np.diag(precision)
-        step = np.linalg.solve(hessian, gradient)
-        weights -= step
-        if np.abs(step).max() < 1e-6:
-            break
-    return weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -475,12 +442,6 @@ def _means(models: npt.NDArray[np.str_], y: Floats) -> Floats:
     _, place = np.unique(models, return_inverse=True)
     sums = np.bincount(place, weights=y) + FEWEST * y.mean()
     return np.asarray((sums / (np.bincount(place) + FEWEST))[place])
-
-
-def _folds(prompts: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
-    """Return the fold of each answer; those to one prompt are in one of them."""
-    _, place = np.unique(prompts, return_inverse=True)
-    return (np.random.default_rng(seed).permutation(place.max() + 1) % FOLDS)[place]
 
 
 def _check(answers: JudgedAnswers) -> None:

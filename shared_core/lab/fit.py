@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared_core.errors import ConfigurationError, MissingExtraError, TableError
+from shared_core.lab.crossfit import FOLDS, folds_of, map_logistic
 from shared_core.lab.table import Outcomes
 from shared_core.prediction.encoders import Encoder, encoded
 from shared_core.prediction.features import BUCKETS, MEASURES, Features, features, fingerprints
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["fit", "probe", "sample_of", "unseen"]
 
-FOLDS: Final = 5
 PENALTIES: Final = {
     "measures": (0.3, 3.0, 30.0, 300.0),
     "terms": (0.5, 1.5, 5.0, 15.0, 50.0),
@@ -98,7 +98,7 @@ def fit(
     pieces = -(-len(outcomes.prompts) // _PIECE) if encoder is not None else 0
     tick = _ticks(pieces + len(groups) * sum(map(len, PENALTIES.values())), progress)
     design = _design(outcomes.prompts, _encodings(encoder, outcomes.prompts, tick))
-    folds = _folds(outcomes.prompts, seed)
+    folds = folds_of(fingerprints(outcomes.prompts), seed)
     m = len(outcomes.models)
     unseen = {name: np.zeros((len(outcomes.prompts), m)) for name in PENALTIES}
     final = {name: np.zeros((getattr(design, name).shape[1], m)) for name in PENALTIES}
@@ -271,7 +271,7 @@ def probe(predictor: LearnedPredictor, outcomes: Outcomes, model: str) -> Learne
         trained_on=np.union1d(predictor.trained_on, seen),
     )
     inputs = wider_predictor.inputs([outcomes.prompts[row] for row in rows])[:, -1]
-    blend, covariance = _map_logistic(inputs, column[rows], PROBE_MEAN, PROBE_SD)
+    blend, covariance = map_logistic(inputs, column[rows], PROBE_MEAN, PROBE_SD)
     wider.blend[-1], wider.blend_covariance[-1] = blend, covariance
     wider.usual[-1] = float((inputs @ blend).mean())
     return wider_predictor
@@ -355,7 +355,7 @@ def _blended(
 
 def _blend(inputs: Floats, scores: Floats) -> tuple[Floats, Floats]:
     known = ~np.isnan(scores)
-    return _map_logistic(inputs[known], scores[known], PRIOR_MEAN, PRIOR_SD)
+    return map_logistic(inputs[known], scores[known], PRIOR_MEAN, PRIOR_SD)
 
 
 def _check(outcomes: Outcomes) -> None:
@@ -434,12 +434,6 @@ def _variance(noise: float, squares: Any, penalties: Sequence[float]) -> Floats:
     return np.asarray(noise / hessian, np.float32)
 
 
-def _folds(prompts: Sequence[str], seed: int) -> npt.NDArray[np.int64]:
-    """Return the fold of each prompt; the same text in two data sets is in one of them."""
-    texts, place = np.unique(fingerprints(prompts), return_inverse=True)
-    return (np.random.default_rng(seed).permutation(len(texts)) % FOLDS)[place]
-
-
 def _groups(scores: Floats) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
     """Yield (models, prompts) of models that were scored on the same prompts."""
     observed = ~np.isnan(scores)
@@ -461,48 +455,6 @@ def _ridge(inputs: Any, targets: Floats, penalty: float) -> Floats:
     solver = "cholesky" if isinstance(inputs, np.ndarray) else "sparse_cg"
     found = ridge_regression(inputs, targets, penalty, solver=solver, tol=1e-3)
     return np.asarray(found).reshape(targets.shape[1], -1).T
-
-
-def _map_logistic(
-    inputs: Floats, scores: Floats, prior_mean: Floats, prior_sd: Floats
-) -> tuple[Floats, Floats]:
-    """Return the weights of a logistic regression under a Gaussian prior, and their covariance.
-
-    Newton's method; scores between 0 and 1 count as shares. The parts of the regressions stay at 0
-    or over: below, noise would speak.
-    """
-    weights, free = prior_mean.copy(), np.ones(len(prior_mean), bool)
-    while True:
-        weights[~free] = 0.0
-        hessian = _newton(inputs[:, free], scores, weights, free, prior_mean[free], prior_sd[free])
-        negative = np.flatnonzero(weights[1:] < 0) + 1
-        if not len(negative):
-            break
-        free[negative] = False
-    covariance = np.zeros((len(weights), len(weights)))
-    covariance[np.ix_(free, free)] = np.linalg.inv(hessian)
-    return weights, covariance
-
-
-def _newton(
-    inputs: Floats,
-    scores: Floats,
-    weights: Floats,
-    free: npt.NDArray[np.bool_],
-    prior_mean: Floats,
-    prior_sd: Floats,
-) -> Floats:
-    """Move the free weights to the posterior's mode; return its Hessian there."""
-    precision = np.diag(prior_sd**-2.0)
-    for _ in range(50):
-        quality = 1.0 / (1.0 + np.exp(-np.clip(inputs @ weights[free], -30, 30)))
-        gradient = inputs.T @ (quality - scores) + precision @ (weights[free] - prior_mean)
-        hessian = (inputs * (quality * (1 - quality))[:, None]).T @ inputs + precision
-        step = np.linalg.solve(hessian, gradient)
-        weights[free] -= step
-        if np.abs(step).max() < 1e-8:
-            break
-    return hessian
 
 
 def _sample(

@@ -1,36 +1,28 @@
-"""What was learned, on disk: a folder with `card.json` and one safetensors file that it names.
+"""What a predictor has learned, on disk; see `shared_core.weights`.
 
-In: names, arrays, a calibration sample, a card. Out: the same, or an `ArtefactError`. The weights
-are written first, under the name of their own SHA-256, and the card last, in one step: whoever
-reads sees the old artefact or the new one, never half of one. No pickle.
+In: names, arrays, a calibration sample, a card. Out: the same, or an `ArtefactError`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import re
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import safetensors.numpy
 
 from shared_core.errors import ArtefactError
 from shared_core.prediction.features import BUCKETS, MEASURES
 from shared_core.types import CalibrationSample
+from shared_core.weights import read_weights, write_weights
 
-__all__ = ["CARD", "FORMAT", "read_artefact", "write_artefact"]
+__all__ = ["FORMAT", "read_artefact", "write_artefact"]
 
 FORMAT: Final = 1
 """Number of the format; another one is refused. It changes with the shipped prior too: the prior's
 opinion is part of what was blended."""
 
-CARD: Final = "card.json"
 _SAMPLE: Final = "sample."
 _TRAINED_ON: Final = "trained_on"
 _MAY_BE_UNKNOWN: Final = ("output_tokens", f"{_SAMPLE}output_tokens", f"{_SAMPLE}scores")
@@ -50,36 +42,23 @@ def write_artefact(
     Raises:
         OSError: The folder cannot be written; what was there is unchanged.
     """
-    tensors: dict[str, npt.NDArray[Any]] = {_TRAINED_ON: np.ascontiguousarray(trained_on)}
-    tensors |= {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    tensors: dict[str, npt.NDArray[Any]] = {_TRAINED_ON: trained_on, **arrays}
     names: tuple[str, ...] = ()
     if sample is not None:
         names = sample.names
         parts = {name: value for name, value in vars(sample).items() if name != "names"}
         tensors |= {
-            _SAMPLE + k: np.ascontiguousarray(v, np.int64 if k == "prompts" else np.float32)
+            _SAMPLE + k: np.asarray(v, np.int64 if k == "prompts" else np.float32)
             for k, v in parts.items()
             if v is not None
         }
-    blob = safetensors.numpy.save(tensors)
-    digest = hashlib.sha256(blob).hexdigest()
-    weights = f"weights-{digest[:16]}.safetensors"
     content = {
         "format": FORMAT,
         "models": list(models),
-        "weights": weights,
-        "sha256": digest,
         "calibrated_on": list(names),
         "about": dict(card),
     }
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    folder.mkdir(parents=True, exist_ok=True)
-    old = _weights_of(folder)
-    _replace(folder / weights, blob)
-    _replace(folder / CARD, text.encode())
-    # Only what this write replaces: others may be those of somebody who is writing too.
-    if old not in (None, weights):
-        (folder / str(old)).unlink(missing_ok=True)
+    write_weights(folder, tensors, content)
 
 
 def read_artefact(
@@ -96,19 +75,13 @@ def read_artefact(
     Raises:
         ArtefactError: It is missing, corrupt, of another format, or of a wrong shape.
     """
+    content, tensors = read_weights(folder, "predictor", FORMAT)
     try:
-        content, blob = _files(folder)
         models, names = _names(content["models"]), _names(content["calibrated_on"])
-        if hashlib.sha256(blob).hexdigest() != content["sha256"]:
-            raise ArtefactError(folder, "has weights that are not those its card names: corrupt")
-        tensors = safetensors.numpy.load(blob)
         about, trained_on = dict(content["about"]), tensors.pop(_TRAINED_ON)
         stored = {n: tensors.pop(n) for n in list(tensors) if n.startswith(_SAMPLE)}
         d, n = len(tensors["encoding_centre"]), len(stored[f"{_SAMPLE}predicted"]) if stored else 0
-    except (
-        *(OSError, KeyError, TypeError, ValueError, RecursionError),
-        safetensors.SafetensorError,
-    ) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ArtefactError(folder, f"cannot be read ({type(error).__name__}: {error})") from error
     _check(folder, tensors, _shapes(len(models), d))
     sample = None
@@ -117,33 +90,6 @@ def read_artefact(
         parts = {name.removeprefix(_SAMPLE): array for name, array in stored.items()}
         sample = CalibrationSample(names, **parts)
     return models, tensors, trained_on, sample, about
-
-
-def _weights_of(folder: Path) -> str | None:
-    """Return the name of the weights that are there, if any that could be ours."""
-    try:
-        name = json.loads((folder / CARD).read_text(encoding="utf-8"))["weights"]
-    except (OSError, KeyError, TypeError, ValueError, RecursionError):
-        return None
-    ours = isinstance(name, str) and re.fullmatch(r"weights-[0-9a-f]{16}\.safetensors", name)
-    return name if ours else None
-
-
-def _files(folder: Path, tries: int = 3) -> tuple[dict[str, Any], bytes]:
-    """Return the card and the weights that it names."""
-    content = json.loads((folder / CARD).read_text(encoding="utf-8"))
-    if content["format"] != FORMAT:
-        raise ArtefactError(
-            folder, f"is of format {content['format']!r}, not {FORMAT}: train it again"
-        )
-    if content.get("kind") == "verifier":
-        raise ArtefactError(folder, "is a verifier's: a `LearnedVerifier` loads it")
-    try:
-        return content, (folder / Path(content["weights"]).name).read_bytes()
-    except FileNotFoundError:  # a new artefact may have come in between
-        if tries == 1:
-            raise
-        return _files(folder, tries - 1)
 
 
 def _names(value: Any) -> tuple[str, ...]:
@@ -190,13 +136,3 @@ def _check(
             )
         if name not in _MAY_BE_UNKNOWN and not np.isfinite(tensors[name]).all():
             raise ArtefactError(folder, f"has {name} with values that are no numbers: corrupt")
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".new-{uuid.uuid4().hex}")
-    try:
-        with temporary.open("xb") as file:  # with the usual mode, unlike those of tempfile
-            file.write(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

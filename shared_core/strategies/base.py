@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
+from shared_core.errors import AllCandidatesFailedError, BudgetExceededError
 from shared_core.types import Decision, Prompt, Steps
 
-__all__ = ["Strategy"]
+__all__ = ["Strategy", "failure"]
 
 
 class Strategy(Protocol):
@@ -24,3 +26,17 @@ class Strategy(Protocol):
             decision: Who was chosen, who else is allowed, and what each is expected to do.
         """
         ...
+
+
+def failure(failures: Sequence[tuple[str, Exception]]) -> Exception:
+    """Return what a call raises whose attempts failed, the last one's error being its cause.
+
+    Args:
+        failures: (candidate, error) of each attempt, in order; at least one.
+    """
+    last = failures[-1][1]
+    if len(failures) == 1 or all(isinstance(e, BudgetExceededError) for _, e in failures):
+        return last
+    error = AllCandidatesFailedError(failures)
+    error.__cause__ = last
+    return error

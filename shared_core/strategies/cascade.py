@@ -11,12 +11,13 @@ until they are accepted; the last candidate answers in sight.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import itemgetter
 from typing import Any, Final, Literal
 
-from shared_core.errors import AllCandidatesFailedError, BudgetExceededError, ConfigurationError
+from shared_core.errors import ConfigurationError
+from shared_core.strategies.base import failure
 from shared_core.strategies.single import Single
 from shared_core.strategies.stakes import Stakes
 from shared_core.strategies.verifiers.base import Verifier, as_verifiers, is_share, logit
@@ -197,7 +198,7 @@ class _Ascent:
                 known = True  # whatever it said, the same would become of the draft
                 continue
             try:
-                verdict = yield from bounded(verifier, _with_prior(draft, chance), self._names)
+                verdict = yield from bounded(verifier, replace(draft, prior=chance), self._names)
             except Exception as error:  # noqa: BLE001 - a verifier of anybody's making
                 note = f"it raised {type(error).__name__}"
                 verdict = Verdict(verifier.name, None, note, draft.reply.candidate)
@@ -222,7 +223,7 @@ class _Ascent:
             self._failed(reply)
         if draft is not None:
             return draft
-        raise self._error()
+        raise failure(self._failures)
 
     def _ask(self, name: str, bar: float, seen: list[Verdict]) -> Ask:
         watch = self._watch(name, bar, seen)
@@ -241,7 +242,7 @@ class _Ascent:
             draft = Draft(self._prompt, reply, prior, whole=False, expected_tokens=expected)
             for verifier in glancing:
                 glance = verifier.glance(draft)
-                if glance is not None and self._stakes.gives_up(name, bar, *glance):
+                if glance is not None and self._stakes.gives_up(bar, *glance):
                     note = "broken off while it grew"
                     seen.append(Verdict(verifier.name, glance[0], note, name))
                     return True
@@ -260,30 +261,16 @@ class _Ascent:
         return self._stakes.of(name).quality
 
     def _failed(self, reply: Reply) -> None:
-        if reply.error is None:
-            return
+        assert reply.error is not None  # noqa: S101 - for the type alone
         self._failures.append((reply.candidate, reply.error))
         if not reply.retryable:
-            raise self._error()
+            raise failure(self._failures)
 
     def _may_go_on(self) -> bool:
         """Tell whether another failure could be mended: as many as the decision has fallbacks."""
         return len(self._failures) <= len(self._decision.fallbacks)
 
-    def _error(self) -> Exception:
-        last = self._failures[-1][1]
-        full = all(isinstance(error, BudgetExceededError) for _, error in self._failures)
-        if len(self._failures) == 1 or full:
-            return last
-        error = AllCandidatesFailedError(self._failures)
-        error.__cause__ = last
-        return error
-
 
 def _written(reply: Reply) -> int:
     usage = reply.usage
     return usage.output_tokens if usage is not None else estimate_tokens(reply.text)
-
-
-def _with_prior(draft: Draft, prior: float) -> Draft:
-    return Draft(draft.prompt, draft.reply, prior, draft.whole, draft.expected_tokens)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shared_core.errors import AllCandidatesFailedError, BudgetExceededError
+from shared_core.strategies.base import failure
 from shared_core.types import Ask, Decision, Prompt, Reply, Steps
 
 __all__ = ["Single"]
@@ -31,7 +31,4 @@ class Single:
             failures.append((name, reply.error))
             if not reply.retryable:
                 break
-        last = failures[-1][1]
-        if len(failures) == 1 or all(isinstance(e, BudgetExceededError) for _, e in failures):
-            raise last
-        raise AllCandidatesFailedError(failures) from last
+        raise failure(failures)

@@ -6,7 +6,6 @@ follows from three numbers per candidate: predicted quality, cost, and how far v
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from math import erfc, sqrt
 from typing import Final
 
@@ -75,9 +74,7 @@ class Stakes:
         best = self.best(tried | {name})
         if best is None or best not in self._allowed:
             return 0.0
-        chance, own = self._expected(best), self._allowed[name].quality
-        wrong = chance * (1.0 - _SHARED)
-        right = min(1.0, (chance - (1.0 - own) * wrong) / max(own, 1e-6))
+        right, wrong = _given(self.expected(best), self._allowed[name].quality)
         slope, delta = 1.0 - right + wrong, self._delta * self._dearness(name, written)
         return min(1.0, max(0.0, (wrong - delta) / slope)) if slope > 0 else 0.0
 
@@ -99,17 +96,22 @@ class Stakes:
 
     def expected(self, name: str) -> float:
         """Return how probably a candidate is right, now that drafts are known; 0 where it rests."""
-        return self._expected(name) if name in self._allowed else 0.0
+        if name not in self._allowed:
+            return 0.0
+        chance = self._allowed[name].quality
+        for drafted, known in self._learned.items():
+            right, wrong = _given(chance, self._allowed[drafted].quality)
+            chance = known * right + (1.0 - known) * wrong
+        return chance
 
     def learn(self, name: str, chance: float) -> None:
         """Take note that a draft is right with this probability only."""
         self._learned[name] = chance
 
-    def gives_up(self, name: str, bar: float, chance: float, spread: float) -> bool:
+    def gives_up(self, bar: float, chance: float, spread: float) -> bool:
         """Tell whether a growing draft is to be broken off.
 
         Args:
-            name: Who drafts.
             bar: What it has to reach.
             chance: The probability that it is right, by what there is of it.
             spread: Standard deviation of what the rest of it will move that by, in log odds.
@@ -124,11 +126,8 @@ class Stakes:
         accepted = _reaches(self.bar(name, tried), draft.quality, _SPREAD)
         if accepted < _LEAST:
             return False
-        pairs: Mapping[str, tuple[float | None, float | None]] = {
-            "usd": (draft.cost_usd, answer.cost_usd),
-            "wh": (draft.energy_wh, answer.energy_wh),
-        }
-        for cost, other in pairs.values():
+        pairs = (draft.cost_usd, answer.cost_usd), (draft.energy_wh, answer.energy_wh)
+        for cost, other in pairs:
             if cost is not None and other is not None and cost != other:
                 return cost < accepted * other
         return True
@@ -139,15 +138,16 @@ class Stakes:
             return 1.0
         return min(_DEAREST, (1.0 + written / expected) / 2.0)
 
-    def _expected(self, name: str) -> float:
-        """Return how probably a candidate is right, now that these drafts are known."""
-        chance = self._allowed[name].quality
-        for drafted, known in self._learned.items():
-            own = self._allowed[drafted].quality
-            wrong = chance * (1.0 - _SHARED)
-            right = min(1.0, (chance - (1.0 - own) * wrong) / max(own, 1e-6))
-            chance = known * right + (1.0 - known) * wrong
-        return chance
+
+def _given(chance: float, draft: float) -> tuple[float, float]:
+    """Return how probably a candidate is right where a draft is right, and where it is wrong.
+
+    Args:
+        chance: How probably it is right in all.
+        draft: How probably the draft is.
+    """
+    wrong = chance * (1.0 - _SHARED)
+    return min(1.0, (chance - (1.0 - draft) * wrong) / max(draft, 1e-6)), wrong
 
 
 def _reaches(bar: float, chance: float, spread: float) -> float:

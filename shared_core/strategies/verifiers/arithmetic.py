@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from shared_core.strategies.verifiers.base import looked, weighed
 from shared_core.strategies.verifiers.expressions import Side, Token, compute, tokens
@@ -65,13 +65,9 @@ class Arithmetic:
 
     A wrong one is strong evidence against the answer, a text full of right ones is weak evidence
     for it: the sums may be right and the idea wrong.
-
-    Attributes:
-        spread: See `Verifier`; measured as in `_evidence`.
     """
 
     name: str = "arithmetic"
-    spread: ClassVar[float] = 0.3
 
     def verify(self, draft: Draft) -> Verification:
         """See `Verifier.verify`."""

@@ -3,15 +3,11 @@
     logit = offset + base + slope * logit(prior) + surface * linear + trees(surface) + reader
 
 once for each share of a draft that may be there (`SHARES`), so that a growing one can be judged. On
-disk: a safetensors file and a JSON card that holds its SHA-256. No pickle, no scikit-learn.
+disk as `shared_core.weights` says. No scikit-learn.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -20,10 +16,10 @@ from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
-import safetensors.numpy
 
 from shared_core.errors import ArtefactError
 from shared_core.strategies.verifiers.surface import FEATURES
+from shared_core.weights import read_weights, write_weights
 
 __all__ = ["CLIP", "FORMAT", "SHARES", "Head", "climbed"]
 
@@ -38,8 +34,6 @@ CLIP: Final = 4.0
 
 Floats = npt.NDArray[np.floating[Any]]
 
-_CARD: Final = "card.json"
-_WEIGHTS: Final = "weights.safetensors"
 _WHOLE: Final = len(SHARES) - 1
 _NAMES: Final = ("models", "reader", "card")  # in the card, not among the weights
 
@@ -61,7 +55,6 @@ class Head:
         reading_scale: Standard deviation of each, d.
         reading: Log odds per standard deviation, d; of the whole draft alone.
         base: Log odds by which each of `models` differs from the others, m.
-        spread: Standard deviation of what it moves the log odds by, s.
         drift: Standard deviation of what the whole draft moves them by beyond that, s.
         models: Names of candidates whose answers it has learned from and knows apart.
         reader: Name of the reader that it was trained with, if any.
@@ -80,7 +73,6 @@ class Head:
     reading_scale: Floats
     reading: Floats
     base: Floats
-    spread: Floats
     drift: Floats
     models: tuple[str, ...] = ()
     reader: str | None = None
@@ -131,22 +123,16 @@ class Head:
         Raises:
             OSError: It cannot be written.
         """
-        folder = Path(folder)
-        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in self._arrays}
-        blob = safetensors.numpy.save(arrays)
+        arrays = {name: getattr(self, name) for name in self._arrays}
         content = {
             "format": FORMAT,
             "kind": "verifier",
             "features": list(FEATURES),
             "models": list(self.models),
             "reader": self.reader,
-            "sha256": hashlib.sha256(blob).hexdigest(),
             "about": dict(self.card),
         }
-        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / _WEIGHTS, blob)
-        _replace(folder / _CARD, text.encode())
+        write_weights(Path(folder), arrays, content)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -156,26 +142,14 @@ class Head:
             ArtefactError: It is missing, corrupt, of another format, or of a wrong shape.
         """
         folder = Path(folder)
+        content, arrays = read_weights(folder, "verifier", FORMAT)
+        if content.get("features") != list(FEATURES):
+            raise ArtefactError(folder, "has learned from other features: train it again")
+        named: dict[str, Any] = {**arrays, "reader": content.get("reader")}
         try:
-            content = json.loads((folder / _CARD).read_text(encoding="utf-8"))
-            if content.get("kind") != "verifier":
-                raise ArtefactError(folder, "is no verifier's")
-            if content["format"] != FORMAT or content["features"] != list(FEATURES):
-                fault = f"is of format {content['format']!r}, not {FORMAT}, or of other features"
-                raise ArtefactError(folder, f"{fault}: train it again")
-            blob = (folder / _WEIGHTS).read_bytes()
-            if hashlib.sha256(blob).hexdigest() != content["sha256"]:
-                raise ArtefactError(folder, "has weights that are not those its card names")
-            names: dict[str, Any] = {
-                "models": tuple(content["models"]),
-                "reader": content["reader"],
-            }
-            arrays: dict[str, Any] = safetensors.numpy.load(blob)
-            head = cls(**arrays, **names, card=dict(content["about"]))
-        except (
-            *(OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError),
-            safetensors.SafetensorError,
-        ) as error:
+            models, card = tuple(content["models"]), dict(content["about"])
+            head = cls(**named, models=models, card=card)
+        except (KeyError, TypeError, ValueError) as error:
             fault = f"cannot be read ({type(error).__name__}: {error})"
             raise ArtefactError(folder, fault) from error
         head._check(folder)
@@ -193,7 +167,7 @@ class Head:
         s, k, d = len(SHARES), len(FEATURES), len(self.reading)
         trees, inner = self.split.shape[1:] if self.split.ndim == 3 else (-1, -1)
         shapes = {
-            **dict.fromkeys(("offset", "slope", "spread", "drift"), (s,)),
+            **dict.fromkeys(("offset", "slope", "drift"), (s,)),
             **dict.fromkeys(("centre", "scale", "linear"), (s, k)),
             **dict.fromkeys(("split", "threshold"), (s, trees, inner)),
             "leaf": (s, trees, inner + 1),
@@ -226,13 +200,3 @@ def climbed(
         right = z[rows, split[every, at]] > threshold[every, at]
         at, inner = 2 * at + 1 + right, inner // 2
     return np.asarray(leaf[every, at - split.shape[1]].sum(axis=1))
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".new-{uuid.uuid4().hex}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

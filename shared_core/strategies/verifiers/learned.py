@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, Protocol, Self, cast
+from typing import Any, Final, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -87,21 +87,25 @@ class LearnedVerifier:
         if given != self.head.reader:
             raise ArtefactError("verifier", f"needs the reader {self.head.reader!r}, not {given!r}")
 
-    @property
-    def spread(self) -> float:
-        """Standard deviation (log odds) of what it moves the probability by."""
-        return float(self.head.spread[_WHOLE])
-
     def verify(self, draft: Draft) -> Verification:
         """See `Verifier.verify`."""
-        if self._is_strange(draft_features(draft.prompt.text, draft.reply.text)):
-            verdict = yield from self.beyond.verify(draft)
-            note = f"unlike what it has learned from; {verdict.note or 'nobody can tell'}"
-            return replace(verdict, verifier=self.name, note=note)
+        strange: list[bool] = []
+
+        def look(draft: Draft) -> Verdict | None:
+            if not draft.reply.text.strip():
+                return Verdict(self.name, None, "no text")
+            surface = draft_features(draft.prompt.text, draft.reply.text)
+            strange.append(self._is_strange(surface))
+            return None if strange[0] else self._judged(draft, surface)
+
         inline = self.reader is None and len(draft.reply.text) <= _INLINE
-        check = Check(self.name, self._judged, draft, inline=inline, limit_s=self.limit_s)
-        (verdict,) = yield (check,)
-        return cast(Verdict, verdict)
+        verdict: Verdict
+        (verdict,) = yield (Check(self.name, look, draft, inline=inline, limit_s=self.limit_s),)
+        if not any(strange):
+            return verdict
+        verdict = yield from self.beyond.verify(draft)
+        note = f"unlike what it has learned from; {verdict.note or 'nobody can tell'}"
+        return replace(verdict, verifier=self.name, note=note)
 
     def glance(self, draft: Draft) -> tuple[float, float] | None:
         """See `Verifier`: what a growing draft is worth by its surface, and how surely.
@@ -132,10 +136,7 @@ class LearnedVerifier:
         places = [FEATURES.index(name) for name in lengths]
         return bool((np.abs(self.head.standardised(surface)[places]) > _STRANGE).any())
 
-    def _judged(self, draft: Draft) -> Verdict:
-        if not draft.reply.text.strip():
-            return Verdict(self.name, None, "no text")
-        surface = draft_features(draft.prompt.text, draft.reply.text)
+    def _judged(self, draft: Draft, surface: Floats) -> Verdict:
         reading = None
         if self.reader is not None:
             reading = np.asarray(self.reader.read(draft.prompt.text, [draft.reply.text]), float)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from shared_core.strategies.verifiers.base import looked, probability, weighed
 from shared_core.types import Draft, Verdict, Verification
@@ -31,10 +31,7 @@ class Likelihood:
 
     Attributes:
         params: What a draft has to be asked with, so that there is something to weigh.
-        spread: See `Verifier`; half of the most that it can be.
     """
-
-    spread: ClassVar[float] = 0.5
 
     name: str = "likelihood"
     params: Mapping[str, Any] = field(default_factory=lambda: {"logprobs": True}, hash=False)

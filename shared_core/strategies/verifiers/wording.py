@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import Final
 
 from shared_core.strategies.verifiers.answers import as_number
 from shared_core.strategies.verifiers.base import looked, weighed
@@ -55,14 +55,9 @@ _LETTER: Final = re.compile(r"\W{0,3}(?:option |answer:? )?\W{0,3}[a-z]\W{0,3}")
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """Looks for wordings that right answers seldom have.
-
-    Attributes:
-        spread: See `Verifier`; measured as in `_UNSURE`, and on answers to MATH.
-    """
+    """Looks for wordings that right answers seldom have."""
 
     name: str = "wording"
-    spread: ClassVar[float] = 0.4
 
     def verify(self, draft: Draft) -> Verification:
         """See `Verifier.verify`."""

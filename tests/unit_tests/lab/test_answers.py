@@ -81,7 +81,6 @@ def test_noise_teaches_next_to_nothing() -> None:
     )
     fitted = fit_answers(noise)
     assert fitted.auc < 0.7
-    assert fitted.head.spread[WHOLE] < 0.6
 
 
 def test_learns_with_a_reader() -> None:
@@ -109,7 +108,6 @@ def test_learns_about_growing_drafts() -> None:
     head = fit_answers(answers(79)).head
     assert head.drift[WHOLE] == 0
     assert head.drift[0] > head.drift[WHOLE]
-    assert (head.spread > 0).all()
 
 
 def test_shares_that_nobody_asks_for_get_the_whole() -> None:

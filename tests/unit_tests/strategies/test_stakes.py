@@ -160,10 +160,10 @@ def test_those_that_rest_answer_last() -> None:
 @given(chances, chances, st.floats(0.0, 3.0))
 def test_what_has_reached_the_bar_is_not_given_up(bar: float, over: float, spread: float) -> None:
     assume(over >= bar)
-    assert not of({"s": 0.5, "l": 0.9}).gives_up("s", bar, over, spread)
+    assert not of({"s": 0.5, "l": 0.9}).gives_up(bar, over, spread)
 
 
 def test_the_more_is_known_of_a_growing_draft_the_sooner_it_is_given_up() -> None:
     llm = of({"s": 0.5, "l": 0.9})
-    given = [llm.gives_up("s", 0.8, 0.3, spread) for spread in (0.0, 0.5, 3.0)]
+    given = [llm.gives_up(0.8, 0.3, spread) for spread in (0.0, 0.5, 3.0)]
     assert given == [True, True, False]
