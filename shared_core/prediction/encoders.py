@@ -7,7 +7,6 @@ brings no weights and loads none unless an encoder is made.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import math
 import threading
@@ -19,7 +18,8 @@ from urllib.parse import parse_qsl
 import numpy as np
 import numpy.typing as npt
 
-from shared_core.errors import ConfigurationError, MissingExtraError
+from shared_core.errors import ConfigurationError
+from shared_core.extras import imported
 
 __all__ = [
     "EmbeddingEncoder",
@@ -123,7 +123,7 @@ class SentenceEncoder:
         called = self.label or _name_of(self.model) or _name_of(card)
         _name(self, "sentence-transformers", called)
         if isinstance(self.model, str):
-            make = _local("sentence-transformers").SentenceTransformer
+            make = imported("sentence-transformers", "local").SentenceTransformer
             object.__setattr__(self, "model", _loaded(make, self.model))
 
     def encode(self, texts: Sequence[str]) -> Vectors:
@@ -222,8 +222,8 @@ class PrefillEncoder:
             raise ConfigurationError(f"most_tokens must be 2 or more, not {self.most_tokens}")
         called = self.label or _name_of(self.model)
         if isinstance(self.model, str):
-            transformers, source = _local("transformers"), self.model
-            _local("torch")
+            transformers, source = imported("transformers", "local"), self.model
+            imported("torch", "local")
             tokenizer = self.tokenizer or _loaded(
                 transformers.AutoTokenizer.from_pretrained, source
             )
@@ -244,7 +244,7 @@ class PrefillEncoder:
         return _checked(self.name, [self._row(text) for text in texts], len(texts))
 
     def _row(self, text: str) -> npt.NDArray[Any]:
-        torch = _local("torch")
+        torch = imported("torch", "local")
         asked: dict[str, Any] = {"output_hidden_states": True, "use_cache": False}
         if "logits_to_keep" in inspect.signature(self.model.forward).parameters:
             asked["logits_to_keep"] = 1  # a vocabulary for every token would cost more than a layer
@@ -323,11 +323,3 @@ def _loaded(make: Callable[[str], Any], source: str) -> Any:
         return make(source)
     except (OSError, ValueError) as error:  # transformers' for a name that it cannot find
         raise ConfigurationError(f"no model can be loaded from {source!r}: {error}") from error
-
-
-def _local(package: str) -> Any:
-    """Import a package of the extra `[local]`."""
-    try:
-        return importlib.import_module(package.replace("-", "_"))
-    except ImportError as error:
-        raise MissingExtraError(package, "local") from error

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import importlib
 import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,9 +18,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from shared_core.errors import ConfigurationError, MissingExtraError
+from shared_core.errors import ConfigurationError
+from shared_core.extras import imported
 
-__all__ = ["LanguageModel", "language_model", "package"]
+__all__ = ["LanguageModel", "language_model"]
 
 _WEIGHTS: Final = ("*.safetensors", "*.bin")
 _BLOCK: Final = 1 << 20
@@ -43,11 +43,11 @@ class LanguageModel:
 
     def new_cache(self) -> Any:
         """Return what keeps the keys and values of what has been read."""
-        return package("transformers").DynamicCache()
+        return imported("transformers", "local").DynamicCache()
 
     def read_on(self, ids: list[int], cache: Any) -> npt.NDArray[np.float32]:
         """Read more tokens, and return their hidden states, a row each."""
-        torch = package("torch")
+        torch = imported("torch", "local")
         known = inspect.signature(self.trunk.forward).parameters
         kept = {"cache" if "cache" in known else "past_key_values": cache}  # renamed in 5.x
         with torch.inference_mode():
@@ -76,26 +76,14 @@ def language_model(model: Any, tokenizer: Any, layer: int, label: str | None) ->
     return LanguageModel(called, tokenizer, _cut(model, layer))
 
 
-def package(name: str) -> Any:
-    """Import a package of the extra `[local]`.
-
-    Raises:
-        MissingExtraError: It is not installed.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise MissingExtraError(name, "local") from error
-
-
 def _loaded(source: str, tokenizer: Any) -> tuple[Any, Any, str]:
     """Return model, tokenizer and what it is called, of a file, a folder or a name."""
-    transformers, torch = package("transformers"), package("torch")
+    transformers, torch = imported("transformers", "local"), imported("torch", "local")
     path = Path(source).expanduser()
     name, options = source, {}
     if path.suffix == ".gguf":
-        package("gguf")
-        package("accelerate")
+        imported("gguf", "local")
+        imported("accelerate", "local")
         if not path.is_file():
             raise ConfigurationError(f"there is no file {source!r}")
         name, options = str(path.parent), {"gguf_file": path.name}
@@ -142,7 +130,7 @@ def _cut(model: Any, layer: int) -> Any:
         )
     if not 1 <= layer <= len(trunk.layers):
         raise ConfigurationError(f"layer is from 1 to {len(trunk.layers)} here, not {layer}")
-    torch = package("torch")
+    torch = imported("torch", "local")
     short = copy.copy(trunk)
     short._modules = dict(trunk._modules)  # a copy of the object shares this one
     short.layers, short.norm = trunk.layers[:layer], torch.nn.Identity()
