@@ -22,6 +22,7 @@ from shared_core.prediction.encoders import (
     encoder_from,
 )
 from tests.fakes.learning import FakeEncoder
+from tests.fakes.tiny_model import LetterTokenizer, tiny_model
 
 TEXTS = ("hello", "", " ", "证明这个定理", "🤖 \udcff \0", "word " * 20_000)
 
@@ -202,25 +203,9 @@ def test_an_embedding_model_needs_no_extra(monkeypatch: pytest.MonkeyPatch) -> N
     assert EmbeddingEncoder(FakeEmbeddings()).encode(["a"]).tolist() == [[1.0, 1.0]]
 
 
-class LetterTokenizer:
-    """One token per character."""
-
-    def __call__(self, text: str) -> dict[str, list[int]]:
-        text.encode()  # lone surrogates are refused
-        return {"input_ids": [ord(character) % 61 + 3 for character in text]}
-
-
 @pytest.fixture(scope="module")
 def model() -> Any:
-    """A language model of 6 layers that has learned nothing."""
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    torch.manual_seed(0)
-    config = transformers.LlamaConfig(
-        vocab_size=64, hidden_size=16, intermediate_size=32, num_hidden_layers=6,
-        num_attention_heads=2, max_position_embeddings=256,
-    )  # fmt: skip
-    return transformers.LlamaForCausalLM(config).eval()
+    return tiny_model()
 
 
 def prefill(model: Any, **options: Any) -> PrefillEncoder:

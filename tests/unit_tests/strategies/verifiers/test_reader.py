@@ -13,30 +13,15 @@ import pytest
 from shared_core.errors import ConfigurationError, MissingExtraError
 from shared_core.strategies.verifiers import local
 from shared_core.strategies.verifiers.reader import Reader
+from tests.fakes.tiny_model import LetterTokenizer, tiny_model
 
 ODD = ("", " ", "证明 🤖 \udcff \0", "1" * 1_000_000, "+-*/=" * 1_000, "word " * 200_000)
 QUESTION = "What is 3 times 4, plus 5?"
 
 
-class LetterTokenizer:
-    """One token per character."""
-
-    def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
-        text.encode()  # lone surrogates are refused
-        return {"input_ids": [ord(character) % 61 + 3 for character in text]}
-
-
 @pytest.fixture(scope="module")
 def model() -> Any:
-    """A language model of 6 layers that has learned nothing."""
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    torch.manual_seed(0)
-    config = transformers.LlamaConfig(
-        vocab_size=64, hidden_size=16, intermediate_size=32, num_hidden_layers=6,
-        num_attention_heads=2, max_position_embeddings=256,
-    )  # fmt: skip
-    return transformers.LlamaForCausalLM(config).eval()
+    return tiny_model()
 
 
 def reader(model: Any, **options: Any) -> Reader:
