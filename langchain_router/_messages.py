@@ -39,7 +39,9 @@ __all__ = [
     "as_prompt_value",
     "author_of",
     "read_prompt",
+    "retold",
     "stamp",
+    "with_turns",
 ]
 
 STAMP = "router"
@@ -191,6 +193,44 @@ def as_messages(turns: Sequence[Turn]) -> list[BaseMessage]:
     """Return plain turns as messages; what a tool said is told as the user's."""
     kinds = {"system": SystemMessage, "assistant": AIMessage}
     return [kinds.get(turn.role, HumanMessage)(turn.text) for turn in turns]
+
+
+def with_turns(messages: Sequence[BaseMessage], turns: Sequence[Turn]) -> list[BaseMessage]:
+    """Return messages with turns said besides them, as `Ask.turns` has it; none is changed."""
+    said = list(messages)
+    for turn, message in zip(turns, as_messages(turns), strict=True):
+        first = turn.role == "system"
+        at = 0 if first else len(said) - 1
+        if said and said[at].type == message.type and turn.role != "assistant":
+            said[at] = _longer(said[at], turn.text)
+        else:
+            said.insert(0 if first else len(said), message)
+    return said
+
+
+def _longer(message: M, text: str) -> M:
+    content: Any = message.content
+    if isinstance(content, str):
+        longer: Any = f"{content}\n\n{text}" if content else text
+    else:
+        longer = [*content, {"type": "text", "text": text}]
+    return message.model_copy(update={"content": longer})
+
+
+def retold(message: M, text: str) -> M:
+    """Return a copy of an answer with another text; what else it carries stays."""
+    content = message.content
+    if isinstance(content, str):
+        return message.model_copy(update={"content": text})
+    kept: list[Any] = []
+    for block in content:
+        is_text = isinstance(block, str) or block.get("type") in ("text", "output_text")
+        if not is_text:
+            kept.append(block)
+        elif text:
+            kept.append({"type": "text", "text": text})
+            text = ""
+    return message.model_copy(update={"content": kept})
 
 
 def as_chunk(message: AIMessage) -> AIMessageChunk:

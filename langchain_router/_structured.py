@@ -154,7 +154,7 @@ class StructuredTransport(ChatTransport):
 
     def send(self, ask: Ask) -> Reply:
         """Call the asked candidate, then its parser."""
-        if ask.turns:
+        if ask.replace:
             return super().send(ask)
         llm, parser, asked, kwargs = self._all_parts(ask)
         with self.watched(ask) as config:
@@ -169,7 +169,7 @@ class StructuredTransport(ChatTransport):
 
     async def asend(self, ask: Ask) -> Reply:
         """Do the same without blocking."""
-        if ask.turns:
+        if ask.replace:
             return await super().asend(ask)
         llm, parser, asked, kwargs = self._all_parts(ask)
         with self.watched(ask) as config:

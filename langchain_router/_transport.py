@@ -15,7 +15,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import AbstractContextManager, aclosing, closing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add, is_
 from typing import Any, Final, cast
@@ -28,13 +28,22 @@ from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
 from langchain_core.runnables.config import merge_configs
 
 from langchain_router._history import history_for
-from langchain_router._messages import as_chunk, as_messages
+from langchain_router._messages import as_chunk, as_messages, retold, with_turns
 from langchain_router._models import limited, tuned
 from langchain_router._tools import BoundTools
 from langchain_router._witness import watched
 from shared_core.execution import failures
 from shared_core.execution.failures import Kind
-from shared_core.types import Ask, Candidate, Entry, Prompt, Reply, Usage, usage_of_counts
+from shared_core.types import (
+    Ask,
+    Candidate,
+    Entry,
+    Prompt,
+    Reply,
+    Turn,
+    Usage,
+    usage_of_counts,
+)
 
 __all__ = [
     "ChatTransport",
@@ -87,9 +96,9 @@ class Request:
         """Return the arguments of the chosen model's call."""
         return {**self.params, **({"stop": self.stop} if self.stop else {})}
 
-    def input_for(self, candidate: Candidate) -> PromptValue:
-        """Return the conversation as the candidate can read it."""
-        history = history_for(candidate, self.messages)
+    def input_for(self, candidate: Candidate, turns: Sequence[Turn] = ()) -> PromptValue:
+        """Return the conversation as the candidate can read it, with what is said besides it."""
+        history = with_turns(history_for(candidate, self.messages), turns)
         same = len(history) == len(self.messages) and all(map(is_, history, self.messages))
         return self.input if same else ChatPromptValue.model_construct(messages=history)
 
@@ -166,6 +175,10 @@ class ChatTransport:
         """Return a reply that was held back as a stream of one chunk."""
         return (as_chunk(reply.native),)
 
+    def edited(self, reply: Reply) -> Reply:
+        """Return a reply whose message says the reply's text."""
+        return replace(reply, native=retold(reply.native, reply.text))
+
     def is_visible(self, chunk: Any) -> bool:
         """Tell whether the chunk carries content or a part of a tool call."""
         content = chunk.content
@@ -186,20 +199,20 @@ class ChatTransport:
     def parts(self, ask: Ask) -> tuple[Runnable[Any, Any], PromptValue, dict[str, Any]]:
         """Return the asked candidate's model with its tools bound, what it reads, and arguments."""
         model, asked, kwargs = self.unbound(ask)
-        return model if ask.turns else self.request.bound(model), asked, kwargs
+        return model if ask.replace else self.request.bound(model), asked, kwargs
 
     def unbound(self, ask: Ask) -> tuple[Runnable[Any, Any], PromptValue, dict[str, Any]]:
         """Return the same with the model as the user gave it."""
         candidate = self.candidate(ask.candidate)
         model: Runnable[Any, Any] = candidate.model
-        kwargs = {} if ask.turns else self.request.kwargs()
+        kwargs = {} if ask.replace else self.request.kwargs()
         kwargs.update(tuned(candidate, ask.params))
         if (longest := ask.params.get("max_tokens")) is not None:
             model, kwargs = limited(model, kwargs, longest)
-        if ask.turns:
+        if ask.replace:
             said = ChatPromptValue.model_construct(messages=as_messages(ask.turns))
             return model, said, kwargs
-        return model, self.request.input_for(candidate), kwargs
+        return model, self.request.input_for(candidate, ask.turns), kwargs
 
     def watched(self, ask: Ask) -> AbstractContextManager[RunnableConfig]:
         """Give the config of one attempt; see `attempt`."""

@@ -70,6 +70,7 @@ class ChatRouter(Steered, BaseChatModel):
         temperature: Default for the candidates' calls; so are `max_tokens`, `timeout` (seconds)
             and `stop`.
         max_retries: Most further attempts after the first one.
+        max_attempts: Most attempts of one call, whatever strategies nest in it.
         cooldown: When a candidate that keeps failing is let rest.
         budgets: What may be spent: `Budget`s, or `Budgets(..., store=...)` to share them between
             processes or machines.
@@ -102,6 +103,7 @@ class ChatRouter(Steered, BaseChatModel):
     timeout: float | None = None
     stop: list[str] | None = None
     max_retries: int | None = None
+    max_attempts: int = 100
     cooldown: Annotated[Cooldown, SkipValidation] = Cooldown()
     budgets: Annotated[Any, SkipValidation] = None
     ledger: Annotated[Any, SkipValidation] = None

@@ -19,7 +19,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 
 from langchain_router._config import scope_of
 from langchain_router._history import history_for
-from langchain_router._messages import read_prompt, stamp
+from langchain_router._messages import read_prompt, retold, stamp, with_turns
 from langchain_router._models import limited, tuned
 from langchain_router._structured import Schema
 from langchain_router._tools import BoundTools, choose_tools
@@ -113,13 +113,13 @@ class _AgentTransport:
     spoken: list[Exception] = field(default_factory=list)
 
     def send(self, ask: Ask) -> Reply:
-        if ask.turns:
+        if ask.replace:
             return self._apart().send(ask)
         with self._watched(ask):
             return _reply(ask, self.handler(self._request_for(ask)))
 
     async def asend(self, ask: Ask) -> Reply:
-        if ask.turns:
+        if ask.replace:
             return await self._apart().asend(ask)
         with self._watched(ask):
             return _reply(ask, await self.handler(self._request_for(ask)))
@@ -135,6 +135,10 @@ class _AgentTransport:
 
     def split(self, reply: Reply) -> Iterable[Any]:
         return (reply.native,)
+
+    def edited(self, reply: Reply) -> Reply:
+        edited = _with_answer(reply.native, lambda answer: retold(answer, reply.text))
+        return replace(reply, native=edited)
 
     def is_visible(self, chunk: Any) -> bool:
         return True
@@ -159,8 +163,8 @@ class _AgentTransport:
             model, settings = model.bound, {**model.kwargs, **settings}
         if (longest := ask.params.get("max_tokens")) is not None:
             model, settings = limited(model, settings, longest)
-        history = history_for(candidate, _conversation(self.request))
-        system = history.pop(0) if self.request.system_message else None
+        history = with_turns(history_for(candidate, _conversation(self.request)), ask.turns)
+        system = history.pop(0) if history and history[0].type == "system" else None
         override: Any = {"system_message": system, "messages": history}
         return self.request.override(model=model, model_settings=settings, **override)
 
@@ -231,15 +235,16 @@ def _messages_of(response: Any) -> list[BaseMessage]:
 
 def _stamped(answer: Answer) -> Any:
     """Return the step's response with the record on its answer."""
-    response, record = answer.reply.native, answer.entry.as_dict()
+    record = answer.entry.as_dict()
+    return _with_answer(answer.reply.native, lambda message: stamp(message, record))
+
+
+def _with_answer(response: Any, change: Callable[[AIMessage], AIMessage]) -> Any:
+    """Return a step's response with its answer changed."""
     if isinstance(response, AIMessage):
-        return stamp(response, record)
+        return change(response)
     if hasattr(response, "model_response"):
-        inner = _with_record(response.model_response, record)
+        inner = _with_answer(response.model_response, change)
         return replace(response, model_response=inner)
-    return _with_record(response, record)
-
-
-def _with_record(response: ModelResponse[Any], record: Any) -> ModelResponse[Any]:
-    stamped = [stamp(m, record) if isinstance(m, AIMessage) else m for m in response.result]
-    return replace(response, result=stamped)
+    changed = [change(m) if isinstance(m, AIMessage) else m for m in response.result]
+    return replace(response, result=changed)

@@ -15,6 +15,7 @@ from llama_index.core.base.llms.types import (
     ChatResponse,
     CompletionResponse,
     MessageRole,
+    TextBlock,
 )
 
 from shared_core.tokens import (
@@ -34,10 +35,12 @@ __all__ = [
     "logprobs_of",
     "read_prompt",
     "reason_of",
+    "retold",
     "role_of",
     "stamp",
     "text_of",
     "usage_of",
+    "with_turns",
 ]
 
 STAMP = "router"
@@ -181,6 +184,45 @@ def as_messages(turns: Sequence[Turn]) -> list[ChatMessage]:
     """Return plain turns as messages; what a tool said is told as the user's."""
     roles = {"system": MessageRole.SYSTEM, "assistant": MessageRole.ASSISTANT}
     return [ChatMessage(turn.text, role=roles.get(turn.role, MessageRole.USER)) for turn in turns]
+
+
+def with_turns(messages: Sequence[ChatMessage], turns: Sequence[Turn]) -> list[ChatMessage]:
+    """Return messages with turns said besides them, as `Ask.turns` has it; none is changed."""
+    said = list(messages)
+    for turn, message in zip(turns, as_messages(turns), strict=True):
+        first = turn.role == "system"
+        at = 0 if first else len(said) - 1
+        if said and role_of(said[at]) == turn.role and turn.role != "assistant":
+            said[at] = _longer(said[at], turn.text)
+        else:
+            said.insert(0 if first else len(said), message)
+    return said
+
+
+def _longer(message: ChatMessage, text: str) -> ChatMessage:
+    *others, last = message.blocks or [TextBlock(text="")]
+    if isinstance(last, TextBlock):
+        blocks = [*others, TextBlock(text=f"{last.text}\n\n{text}" if last.text else text)]
+    else:
+        blocks = [*others, last, TextBlock(text=text)]
+    return message.model_copy(update={"blocks": blocks})
+
+
+def retold(response: R, text: str) -> R:
+    """Return a copy of a response with another text; what else it carries stays."""
+    if isinstance(response, CompletionResponse):
+        return response.model_copy(update={"text": text, "delta": None})
+    if not isinstance(response, ChatResponse):
+        return response
+    blocks: list[Any] = []
+    for block in response.message.blocks:
+        if not isinstance(block, TextBlock):
+            blocks.append(block)
+        elif text:
+            blocks.append(TextBlock(text=text))
+            text = ""
+    message = response.message.model_copy(update={"blocks": blocks})
+    return response.model_copy(update={"message": message, "delta": None})
 
 
 def reason_of(parts: Sequence[object]) -> str | None:

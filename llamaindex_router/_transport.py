@@ -22,6 +22,7 @@ from llamaindex_router._messages import (
     as_messages,
     logprobs_of,
     reason_of,
+    retold,
     stamp,
     text_of,
     usage_of,
@@ -33,7 +34,7 @@ from llamaindex_router.events import announce_entry
 from shared_core.execution import failures
 from shared_core.execution.failures import Kind
 from shared_core.settings import Steered
-from shared_core.types import Ask, Candidate, Decision, Entry, Prompt, Reply
+from shared_core.types import Ask, Candidate, Decision, Entry, Prompt, Reply, Turn
 
 __all__ = ["LLMTransport", "Method", "Request"]
 
@@ -49,14 +50,14 @@ class Request:
     Attributes:
         method: The method that is called, by its plain name.
         prompt: The core's view of it.
-        arguments: Makes fresh arguments for one attempt at a candidate; nothing in them is the
-            caller's own list or message.
+        arguments: Makes fresh arguments for one attempt at a candidate, with what is said besides
+            the caller's messages; nothing in them is the caller's own list or message.
         force: The candidate that must answer, by name.
     """
 
     method: Method
     prompt: Prompt
-    arguments: Callable[[Candidate], tuple[tuple[Any, ...], Mapping[str, Any]]]
+    arguments: Callable[[Candidate, Sequence[Turn]], tuple[tuple[Any, ...], Mapping[str, Any]]]
     force: str | None = None
 
 
@@ -73,7 +74,7 @@ class LLMTransport:
     request: Request
     decision: Decision
     candidate: Callable[[str], Candidate]
-    _watched: Watch | None = field(default=None, init=False)
+    _watched: dict[int, Watch | None] = field(default_factory=dict, init=False)  # by ask's place
 
     def send(self, ask: Ask) -> Reply:
         """Call the asked candidate."""
@@ -97,7 +98,7 @@ class LLMTransport:
 
     def stream(self, ask: Ask) -> Generator[Any, None, None]:
         """Yield the asked candidate's responses as they grow."""
-        self._watched = watch = self._watch(ask)
+        watch = self._watched[ask.place] = self._watch(ask)
         with _on(watch):
             stream = self._call("stream_", ask)
         with all_closed(stream) as chunks:
@@ -110,7 +111,7 @@ class LLMTransport:
 
     async def astream(self, ask: Ask) -> AsyncGenerator[Any, None]:
         """Do the same without blocking."""
-        self._watched = watch = self._watch(ask)
+        watch = self._watched[ask.place] = self._watch(ask)
         with _on(watch):
             stream = await self._call("astream_", ask)
         async with all_aclosed(stream) as chunks:
@@ -128,7 +129,7 @@ class LLMTransport:
         native = chunks[-1] if chunks else None
         if not ask.visible and isinstance(native, (ChatResponse, CompletionResponse)):
             native = native.model_copy(update={"delta": None})
-        return self._reply(ask, native, self._watched, chunks)
+        return self._reply(ask, native, self._watched.get(ask.place), chunks)
 
     def recorded(self, entry: Entry) -> None:
         """Tell who listens to LlamaIndex's events."""
@@ -140,6 +141,10 @@ class LLMTransport:
         if isinstance(native, (ChatResponse, CompletionResponse)):
             native = native.model_copy(update={"delta": reply.text})
         return (self._stamped(native, reply.candidate),)
+
+    def edited(self, reply: Reply) -> Reply:
+        """Return a reply whose response says the reply's text."""
+        return replace(reply, native=retold(reply.native, reply.text))
 
     def is_visible(self, chunk: Any) -> bool:
         """Tell whether the response shows anything: text, a tool call, structured output."""
@@ -163,10 +168,10 @@ class LLMTransport:
         model, method = candidate.model, self._method(ask)
         args: tuple[Any, ...]
         kwargs: Mapping[str, Any]
-        if ask.turns:
+        if ask.replace:
             args, kwargs = (as_messages(ask.turns),), {}
         else:
-            args, kwargs = self.request.arguments(candidate)
+            args, kwargs = self.request.arguments(candidate, ask.turns)
         if "stream_" in prefix and not ask.visible:
             kwargs = {**counted(model), **kwargs}
         if ask.params:
@@ -174,7 +179,7 @@ class LLMTransport:
         return getattr(model, prefix + method)(*args, **kwargs)
 
     def _method(self, ask: Ask) -> Method:
-        return "chat" if ask.turns else self.request.method
+        return "chat" if ask.replace else self.request.method
 
     def _watch(self, ask: Ask) -> Watch | None:
         """Structured output does not carry its usage, nor a router's answer that of its drafts."""

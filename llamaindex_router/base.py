@@ -28,7 +28,7 @@ from llama_index.core.tools.types import BaseTool
 from pydantic import BaseModel, Field, PrivateAttr, SkipValidation
 
 from llamaindex_router._history import history_for
-from llamaindex_router._messages import author_of, read_prompt, stamp
+from llamaindex_router._messages import author_of, read_prompt, stamp, with_turns
 from llamaindex_router._models import common_metadata, look_at
 from llamaindex_router._transport import LLMTransport, Request
 from llamaindex_router.events import announce
@@ -42,7 +42,7 @@ from shared_core.scope import current_scope
 from shared_core.settings import Steered
 from shared_core.strategies.base import Strategy
 from shared_core.strategies.single import Single
-from shared_core.types import Answer, Candidate, Decision, Scope
+from shared_core.types import Answer, Candidate, Decision, Scope, Turn
 
 __all__ = ["RouterLLM"]
 
@@ -63,6 +63,7 @@ class RouterLLM(Steered, FunctionCallingLLM):
         predictor: Tells how well each candidate would do.
         temperature: Default for the candidates' calls; so is `max_tokens`.
         max_retries: Most further attempts after the first one.
+        max_attempts: Most attempts of one call, whatever strategies nest in it.
         cooldown: When a candidate that keeps failing is let rest.
         budgets: What may be spent: `Budget`s, or `Budgets(..., store=...)` to share them between
             processes or machines.
@@ -99,6 +100,7 @@ class RouterLLM(Steered, FunctionCallingLLM):
     temperature: float | None = None
     max_tokens: int | None = None
     max_retries: int | None = None
+    max_attempts: int = 100
     context_window: int | None = None
 
     _router: Router = PrivateAttr()
@@ -299,7 +301,7 @@ class RouterLLM(Steered, FunctionCallingLLM):
         request = self._tools_request(tools, user_msg, chat_history, kwargs)
         decision = self._router.decide(request.prompt, request.force)
         chosen = self._router[decision.candidate]
-        args, options = request.arguments(chosen)
+        args, options = request.arguments(chosen, ())
         prepared = chosen.model._prepare_chat_with_tools_compat(*args, **options)
         return {**prepared, "model": decision.candidate}
 
@@ -379,13 +381,25 @@ class RouterLLM(Steered, FunctionCallingLLM):
         force, scope, params = self._params(kwargs)
         asked = list(messages)  # a stream begins later, and the caller may write on by then
         view = read_prompt(asked, scope=scope, params=params)
-        return Request("chat", view, lambda who: ((history_for(who, asked),), params), force)
+
+        def arguments(
+            candidate: Candidate, turns: Sequence[Turn]
+        ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+            return (with_turns(history_for(candidate, asked), turns),), params
+
+        return Request("chat", view, arguments, force)
 
     def _completion_request(self, prompt: str, formatted: bool, kwargs: dict[str, Any]) -> Request:
         force, scope, params = self._params(kwargs)
         asked = [ChatMessage(content=prompt)]
         view = read_prompt(asked, scope=scope, params=params)
-        return Request("complete", view, lambda _: ((prompt, formatted), params), force)
+
+        def arguments(
+            candidate: Candidate, turns: Sequence[Turn]
+        ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+            return (_with_texts(prompt, turns), formatted), params
+
+        return Request("complete", view, arguments, force)
 
     def _tools_request(
         self,
@@ -401,11 +415,14 @@ class RouterLLM(Steered, FunctionCallingLLM):
         choice = params.get("tool_choice")
         must_call = bool(params.get("tool_required")) or choice not in (None, "auto", "none")
 
-        def arguments(candidate: Candidate) -> tuple[tuple[Any, ...], dict[str, Any]]:
-            copies = {
-                "user_msg": next(iter(history_for(candidate, [asked] if asked else [])), None),
-                "chat_history": history_for(candidate, history),
-            }
+        def arguments(
+            candidate: Candidate, turns: Sequence[Turn]
+        ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+            sent = history_for(candidate, history)
+            last = history_for(candidate, [asked] if asked else [])
+            if turns:
+                sent, last = with_turns([*sent, *last], turns), []
+            copies = {"user_msg": next(iter(last), None), "chat_history": sent}
             return (list(tools),), {**params, **copies}
 
         messages = [*history, asked] if asked else history
@@ -427,10 +444,12 @@ class RouterLLM(Steered, FunctionCallingLLM):
         formatted = prompt.format_messages(llm=self, **prompt_args)
         messages = self._extend_messages(formatted)
 
-        def arguments(candidate: Candidate) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        def arguments(
+            candidate: Candidate, turns: Sequence[Turn]
+        ) -> tuple[tuple[Any, ...], dict[str, Any]]:
             # Integrations write into `llm_kwargs` and set the output parser of a template.
             options = {"llm_kwargs": dict(params)}
-            sent = history_for(candidate, messages)
+            sent = with_turns(history_for(candidate, messages), turns)
             if sent != formatted:
                 return (output_cls, ChatPromptTemplate(sent)), options
             return (output_cls, prompt.model_copy()), {**options, **prompt_args}
@@ -495,6 +514,13 @@ class RouterLLM(Steered, FunctionCallingLLM):
     def _hand_down_callbacks(self) -> None:
         for candidate in self._router.candidates:
             candidate.model.callback_manager = self.callback_manager
+
+
+def _with_texts(prompt: str, turns: Sequence[Turn]) -> str:
+    """Return a completion's text with turns said besides it: what a system says comes first."""
+    before = [turn.text for turn in turns if turn.role == "system"]
+    after = [turn.text for turn in turns if turn.role != "system"]
+    return "\n\n".join([*before, prompt, *after])
 
 
 def _tool_options(verbose: bool, parallel: bool, required: bool) -> dict[str, bool]:

@@ -25,6 +25,7 @@ from shared_core.errors import (
     StorageError,
     StreamInterruptedError,
     TableError,
+    TooManyAttemptsError,
     UnknownCandidateError,
     UnknownDecisionError,
 )
@@ -89,6 +90,7 @@ __all__ = [
     "StreamInterruptedError",
     "Structure",
     "TableError",
+    "TooManyAttemptsError",
     "UnknownCandidateError",
     "UnknownDecisionError",
     "Verdict",

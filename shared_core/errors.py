@@ -13,6 +13,7 @@ RouterError
 ├── AllCandidatesFailedError  every candidate that was tried failed; carries every error
 ├── StreamInterruptedError    a stream broke off after the caller had seen a part; carries that part
 ├── DraftDroppedError         a draft was broken off: it had been seen to be no good (never raised)
+├── TooManyAttemptsError      a call and those inside it asked more often than `max_attempts` allows
 ├── CandidateRestingError     its server asked to be left alone for longer than the call may wait
 ├── StorageError              where budgets or the ledger are kept cannot be read or written
 ├── DeadlineExceededError     the call was not complete in time (also a TimeoutError)
@@ -46,6 +47,7 @@ __all__ = [
     "RouterError",
     "StorageError",
     "StreamInterruptedError",
+    "TooManyAttemptsError",
     "UnknownCandidateError",
     "UnknownDecisionError",
     "said",
@@ -191,6 +193,22 @@ class StreamInterruptedError(RouterError):
 
 class DraftDroppedError(RouterError):
     """A draft is broken off, for it has been seen to be no good; it never reaches the caller."""
+
+
+class TooManyAttemptsError(RouterError):
+    """A call asked more often than it may, with all calls inside it.
+
+    Attributes:
+        limit: How often it may ask.
+    """
+
+    def __init__(self, limit: int) -> None:
+        """Say how often that is, and what to change."""
+        super().__init__(
+            f"the call has made {limit} attempts, as many as max_attempts allows; strategies that "
+            "nest multiply their attempts: let them ask less, or raise max_attempts"
+        )
+        self.limit = limit
 
 
 class CandidateRestingError(RouterError):

@@ -38,6 +38,7 @@ from shared_core.execution.deadline import Deadline
 from shared_core.execution.guard import Guard
 from shared_core.execution.health import Cooldown, Health
 from shared_core.execution.run import Caller, Run, Transport
+from shared_core.execution.tally import Tally
 from shared_core.prediction.base import Predictor
 from shared_core.prediction.fallback import FallbackPredictor
 from shared_core.strategies.base import Strategy
@@ -71,6 +72,8 @@ class Router:
         strategy: Turns a decision into calls.
         max_retries: Most further attempts after the first one; None for as many as there are
             allowed candidates.
+        max_attempts: Most attempts of a call, failed ones and those of calls inside it too (of a
+            router that is itself a candidate): a limit that strategies should not come near.
         health: How the candidates have been doing; shared by the copies of a router.
         books: Of money and energy: prices, budgets, ledger; shared by the copies of a router. None:
             of these candidates, without budgets, with a ledger in memory.
@@ -84,6 +87,7 @@ class Router:
     predictor: Predictor = field(default_factory=FallbackPredictor)
     strategy: Strategy = field(default_factory=Single)
     max_retries: int | None = None
+    max_attempts: int = 100
     health: Health = field(default_factory=lambda: Health(Cooldown()))
     books: Books = None  # type: ignore[assignment]
     shadow: str | None = None
@@ -109,6 +113,8 @@ class Router:
         retries = self.max_retries
         if retries is not None and (type(retries) is not int or retries < 0):
             raise ConfigurationError(f"max_retries must be 0 or more, not {self.max_retries!r}")
+        if type(self.max_attempts) is not int or self.max_attempts < 1:
+            raise ConfigurationError(f"max_attempts must be 1 or more, not {self.max_attempts!r}")
         if self.books is None:
             object.__setattr__(self, "books", Books(self.candidates))
         if self.shadow is not None and self.shadow not in self._by_name:
@@ -392,7 +398,8 @@ class Router:
 
     def _guarded(self, prompt: Prompt, transport: Transport, account: Account) -> Caller:
         deadline = Deadline(time_limit(self._constraints(prompt)))
-        return Guard(transport, account, self.health, deadline)
+        tally = Tally(self.max_attempts)
+        return Guard(transport, account, self.health, deadline, tally=tally)
 
 
 def _nobody(refusals: Sequence[Refusal], full: BudgetState | None) -> NoCandidateError:

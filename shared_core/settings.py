@@ -23,7 +23,7 @@ from shared_core.types import Candidate
 __all__ = ["SETTINGS", "Steered"]
 
 SETTINGS = (
-    *("candidates", "policy", "predictor", "strategy", "max_retries", "cooldown"),
+    *("candidates", "policy", "predictor", "strategy", "max_retries", "max_attempts", "cooldown"),
     *("budgets", "ledger", "shadow"),
 )
 """The fields that steer the routing."""

@@ -45,6 +45,7 @@ __all__ = [
     "Outcome",
     "Prompt",
     "Purpose",
+    "Reasoning",
     "Refusal",
     "Reply",
     "Scope",
@@ -65,6 +66,9 @@ Outcome = Literal["answered", "failed", "cancelled", "dropped", "resting", "refu
 """How one attempt at one candidate ended. A resting one was not asked at all, nor was one that a
 budget refused; a cancelled one was left by the caller before its answer was whole, a dropped one by
 the router, which had seen enough of it."""
+
+Reasoning = Literal["none", "low", "medium", "high"]
+"""How long a model that can think before it answers is to think."""
 
 Purpose = Literal["answer", "check"]
 """What a candidate is asked for: an answer to the caller, or a word on another's answer."""
@@ -498,11 +502,14 @@ class Ask:
         visible: Its answer may be streamed to the caller while it grows. False holds it back
             until the strategy returns it.
         params: Neutral parameters of the call, which each skin maps: "max_tokens", "temperature",
-            "logprobs" (True: tell the log probability of each token).
-        turns: Said instead of the caller's messages, tools and schema, where there are any: a
-            helper needs text alone.
+            "reasoning" (see `Reasoning`), "logprobs" (True: tell each token's log probability).
+        turns: Said besides the caller's messages: a system turn in the first system message, a user
+            turn at the end, in the caller's own last message where that is a user's.
+        replace: The turns are said instead of the caller's messages, tools and schema: a helper
+            needs text alone.
         watch: Looks at a held answer while it grows, and may have it dropped.
         purpose: What it is asked for.
+        place: Which ask of its call it is, from 1, as the run numbers them.
     """
 
     candidate: str
@@ -511,6 +518,8 @@ class Ask:
     turns: tuple[Turn, ...] = ()
     watch: Watch | None = None
     purpose: Purpose = "answer"
+    replace: bool = False
+    place: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -720,8 +729,9 @@ class Check:
 Wish = Ask | Check | Verdict
 Steps = Generator[tuple[Wish, ...], tuple[Any, ...], Reply]
 """A strategy at work: yields what it wants (those of one tuple may run side by side), receives a
-`Reply` to each ask and a `Verdict` for each check, returns the reply that answers. A verdict that
-it yields is written down, and comes back as it is. Does no I/O."""
+`Reply` to each ask and a `Verdict` for each check, returns the reply that answers, or a copy of it
+with another text, which the caller then gets. A verdict that it yields is written down, and comes
+back as it is. Does no I/O."""
 
 Verification = Generator[tuple[Wish, ...], tuple[Any, ...], Verdict]
 """A verifier at work: the same, but for the end, which is its verdict."""

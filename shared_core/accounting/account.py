@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextvars import copy_context
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -106,9 +108,10 @@ class Account:
         self._books, self._prompt, self._decision = books, prompt, decision
         self._usd_per_kwh, self._clock = usd_per_kwh, clock
         self._started_at, self._started = books.clock(), clock()
-        self._attempts: list[Attempt] = []
+        self._attempts: list[tuple[int, Attempt]] = []  # each with the place of its ask
         self._verdicts: list[Verdict] = []
         self._waited = 0.0
+        self._busy_from: list[tuple[float, float]] = []  # from when to when attempts were made
         budgets = books.budgets
         self._accounts = budgets.accounts(prompt.scope) if budgets else ()
         self._most = books.most(prompt, usd_per_kwh)
@@ -211,9 +214,8 @@ class Account:
     def note(self, ask: Ask, outcome: Outcome, error: Exception) -> None:
         """Write down that a candidate was not asked at all."""
         name = type(error).__name__
-        self._attempts.append(
-            Attempt(ask.candidate, outcome, 0.0, cost_usd=0.0, error=name, purpose=ask.purpose)
-        )
+        noted = Attempt(ask.candidate, outcome, 0.0, cost_usd=0.0, error=name, purpose=ask.purpose)
+        self._attempts.append((ask.place, noted))  # from any thread: it is one step
 
     def judged(self, verdict: Verdict) -> None:
         """Take note of what was made of a draft."""
@@ -304,7 +306,7 @@ class Account:
     def _from_texts(self, ask: Ask, text: str) -> Usage:
         """Return the usage as the texts tell it, where nobody counts the tokens."""
         added = sum(estimate_tokens(turn.text) + TOKENS_PER_MESSAGE for turn in ask.turns)
-        read = added if ask.turns else self._prompt.tokens + added
+        read = added if ask.replace else self._prompt.tokens + added
         return Usage(read, estimate_tokens(text), estimated=True)
 
     def _end(self, hold: Hold, ended: Ended) -> Amounts:
@@ -318,20 +320,20 @@ class Account:
         if usage is not None:
             cost = self._books.terms[name].cost(usage, energy, self._usd_per_kwh)
         spent = self._charge(hold, ended, cost, energy)
-        self._attempts.append(
-            Attempt(
-                candidate=name,
-                outcome=ended.outcome,
-                seconds=seconds,
-                usage=usage if written else None,
-                cost_usd=cost,
-                energy=energy,
-                error=None if ended.error is None else type(ended.error).__name__,
-                cost_usd_high=spent.nano_usd / 1e9 if cost is None and spent.nano_usd else None,
-                predicted_tokens=self._estimate(name).predicted_tokens if _is_plain(ask) else None,
-                purpose=ask.purpose,
-            )
+        attempt = Attempt(
+            candidate=name,
+            outcome=ended.outcome,
+            seconds=seconds,
+            usage=usage if written else None,
+            cost_usd=cost,
+            energy=energy,
+            error=None if ended.error is None else type(ended.error).__name__,
+            cost_usd_high=spent.nano_usd / 1e9 if cost is None and spent.nano_usd else None,
+            predicted_tokens=self._estimate(name).predicted_tokens if _is_plain(ask) else None,
+            purpose=ask.purpose,
         )
+        self._attempts.append((ask.place, attempt))
+        self._busy_from.append((hold.started, hold.started + seconds))
         if usage is not None and written and not usage.estimated:
             self._learn(ask, usage, seconds, measured)
         self._free(hold, spent)
@@ -363,9 +365,7 @@ class Account:
             return self._by_text(hold, ended.shown) if ended.shown else hold.most
         if usage is None or usage.estimated:
             # Calls of tools are no text, and nobody counts them for us.
-            plain = bool(hold.ask.turns) or not (
-                self._prompt.tools or self._prompt.schema is not None
-            )
+            plain = hold.ask.replace or not (self._prompt.tools or self._prompt.schema is not None)
             return self._by_text(hold, reply.text) if plain and reply.text else hold.most
         if usage.free:
             return NOTHING
@@ -407,20 +407,29 @@ class Account:
         if error is not None or self.reply is None:
             ending = "failed" if error is None or isinstance(error, Exception) else "cancelled"
         seconds = self._clock() - self._started
+        # In the order in which they were asked for: those of one step end in any.
+        attempts = [attempt for _, attempt in sorted(self._attempts, key=itemgetter(0))]
         facts = Facts(
             prompt=self._prompt,
             decision=self._decision,
-            attempts=tuple(self._attempts),
+            attempts=tuple(attempts),
             verdicts=tuple(self._verdicts),
             reply=self.reply,
             ending=ending,
             started_at=self._started_at,
             seconds=self._decision.seconds + seconds,
-            overhead_s=self._decision.seconds
-            + max(0.0, seconds - self._waited - sum(a.seconds for a in self._attempts)),
+            overhead_s=self._decision.seconds + max(0.0, seconds - self._waited - self._busy()),
         )
         self.entry = make_entry(facts, self._books, self._usd_per_kwh)
         self._books.ledger.add(self.entry)
+
+    def _busy(self) -> float:
+        """Return for how many seconds attempts were under way, those side by side counted once."""
+        busy, until = 0.0, -math.inf
+        for began, ended in sorted(self._busy_from):
+            busy += max(0.0, ended - max(began, until))
+            until = max(until, ended)
+        return busy
 
     def _tell(self) -> None:
         if self.entry is not None:

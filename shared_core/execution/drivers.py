@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, closing, suppress
+from contextvars import copy_context
 from typing import Any
 
 from shared_core.errors import DraftDroppedError
@@ -19,10 +21,11 @@ __all__ = ["aanswer", "answer", "astream", "stream"]
 
 
 def answer(run: Run, caller: Caller) -> None:
-    """Carry out a run, one call after the other."""
+    """Carry out a run; wishes of one step go side by side, in threads."""
     with closing(run):
         while run.wishes:
-            run.resume([_grant(run, caller, wish) for wish in run.wishes])
+            run.resume(_grant_all(run, caller))
+        run.finish(caller)
 
 
 async def aanswer(run: Run, caller: Caller) -> None:
@@ -30,6 +33,7 @@ async def aanswer(run: Run, caller: Caller) -> None:
     with closing(run):
         while run.wishes:
             run.resume(await _agrant_all(run, caller))
+        run.finish(caller)
 
 
 def stream(run: Run, caller: Caller) -> Generator[Any, None, None]:
@@ -39,7 +43,8 @@ def stream(run: Run, caller: Caller) -> Generator[Any, None, None]:
             if (ask := run.visible) is not None:
                 yield from _show(run, caller, ask)
             else:
-                run.resume([_grant(run, caller, wish) for wish in run.wishes])
+                run.resume(_grant_all(run, caller))
+        run.finish(caller)
         if run.result is not None and not run.was_shown:
             yield from caller.split(run.result)
 
@@ -54,6 +59,7 @@ async def astream(run: Run, caller: Caller) -> AsyncGenerator[Any, None]:
                         yield chunk
             else:
                 run.resume(await _agrant_all(run, caller))
+        run.finish(caller)
         if run.result is not None and not run.was_shown:
             for chunk in caller.split(run.result):
                 yield chunk
@@ -142,6 +148,21 @@ async def _awatch(caller: Caller, ask: Ask, watch: Watch) -> Reply:
 def _noted(caller: Caller, verdict: Verdict) -> Verdict:
     caller.judged(verdict)
     return verdict
+
+
+def _grant_all(run: Run, caller: Caller) -> list[Reply | Verdict]:
+    """Grant the wishes of one step; several asks go side by side, each in a thread.
+
+    Nothing can stop a call that is under way in a thread, so that one which raises what is no
+    failure (a signal) waits for the others.
+    """
+    if sum(isinstance(wish, Ask) for wish in run.wishes) < 2:
+        return [_grant(run, caller, wish) for wish in run.wishes]
+    with ThreadPoolExecutor(len(run.wishes), "router-ask") as pool:
+        granted = [
+            pool.submit(copy_context().run, _grant, run, caller, wish) for wish in run.wishes
+        ]
+    return [one.result() for one in granted]
 
 
 async def _agrant_all(run: Run, caller: Caller) -> list[Reply | Verdict]:

@@ -8,6 +8,7 @@ router's `Health` how every attempt ended; and which has drafts looked at, in ti
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Iterator
 from contextlib import aclosing, closing, suppress
@@ -19,12 +20,14 @@ from shared_core.errors import (
     CandidateRestingError,
     DeadlineExceededError,
     DraftDroppedError,
+    TooManyAttemptsError,
 )
 from shared_core.execution.checks import acarried_out, aglanced, carried_out, glanced
 from shared_core.execution.deadline import Deadline
 from shared_core.execution.failures import Kind, is_billed, retry_after
 from shared_core.execution.health import Health
 from shared_core.execution.run import Growing, Transport
+from shared_core.execution.tally import Tally
 from shared_core.types import Ask, Check, Entry, Outcome, Reply, Verdict
 
 __all__ = ["Bookkeeper", "Guard"]
@@ -91,6 +94,7 @@ class Guard:
         deadline: Of the call, all attempts together.
         sleep: Waits for seconds.
         asleep: Does so on the event loop.
+        tally: Of the call's attempts, those of calls inside it too.
     """
 
     transport: Transport
@@ -99,7 +103,8 @@ class Guard:
     deadline: Deadline
     sleep: Callable[[float], None] = time.sleep
     asleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    _streamed: dict[int, Reply] = field(default_factory=dict, init=False)  # by ask
+    tally: Tally = field(default_factory=lambda: Tally(sys.maxsize))
+    _streamed: dict[int, Reply] = field(default_factory=dict, init=False)  # by the ask's place
 
     def send(self, ask: Ask) -> Reply:
         """Call the asked candidate once it may be called."""
@@ -107,7 +112,8 @@ class Guard:
             self.sleep(seconds)
         hold = self._open(ask)
         try:
-            reply = self.deadline.call(lambda: self.transport.send(hold.ask))
+            with self.tally.on():
+                reply = self.deadline.call(lambda: self.transport.send(hold.ask))
         except BaseException as error:
             self._ended(ask, error)
             self.account.fail(hold, error, billed=is_billed(error))
@@ -122,7 +128,8 @@ class Guard:
             await self.asleep(seconds)
         hold = await self._aopen(ask)
         try:
-            reply = await self.deadline.acall(lambda: self.transport.asend(hold.ask))
+            with self.tally.on():
+                reply = await self.deadline.acall(lambda: self.transport.asend(hold.ask))
         except BaseException as error:
             self._ended(ask, error)
             await self.account.afail(hold, error, billed=is_billed(error))
@@ -137,11 +144,12 @@ class Guard:
             self.sleep(seconds)
         hold, seen = self._open(ask), list[Any]()
         try:
-            with closing(self.deadline.iterate(self.transport.stream(hold.ask))) as chunks:
+            stream = self.deadline.iterate(self.transport.stream(hold.ask))
+            with closing(self.tally.over(stream)) as chunks:
                 for chunk in chunks:
                     seen.append(chunk)
                     yield chunk
-            self._streamed[id(ask)] = streamed = self.transport.join(hold.ask, seen)
+            self._streamed[ask.place] = streamed = self.transport.join(hold.ask, seen)
         except BaseException as error:
             self._ended(ask, error)
             self.account.fail(hold, error, **self._remains(hold.ask, seen, error))
@@ -156,11 +164,11 @@ class Guard:
         hold, seen = await self._aopen(ask), list[Any]()
         try:
             stream = self.deadline.aiterate(self.transport.astream(hold.ask))
-            async with aclosing(stream) as chunks:
+            async with aclosing(self.tally.aover(stream)) as chunks:
                 async for chunk in chunks:
                     seen.append(chunk)
                     yield chunk
-            self._streamed[id(ask)] = streamed = self.transport.join(hold.ask, seen)
+            self._streamed[ask.place] = streamed = self.transport.join(hold.ask, seen)
         except BaseException as error:
             self._ended(ask, error)
             await self.account.afail(hold, error, **self._remains(hold.ask, seen, error))
@@ -170,12 +178,16 @@ class Guard:
 
     def join(self, ask: Ask, chunks: list[Any]) -> Reply:
         """Return the reply that the stream which has just ended was joined into."""
-        streamed = self._streamed.pop(id(ask), None)
+        streamed = self._streamed.pop(ask.place, None)
         return self.transport.join(ask, chunks) if streamed is None else streamed
 
     def split(self, reply: Reply) -> Iterable[Any]:
         """Make chunks out of a reply that was held back."""
         return self.transport.split(reply)
+
+    def edited(self, reply: Reply) -> Reply:
+        """Have a reply's native object say its text."""
+        return self.transport.edited(reply)
 
     def is_visible(self, chunk: Any) -> bool:
         """Tell whether the chunk shows the caller anything."""
@@ -187,7 +199,7 @@ class Guard:
 
     def is_retryable(self, error: Exception) -> bool:
         """Tell whether another candidate might succeed, and has the time to."""
-        if isinstance(error, DeadlineExceededError):
+        if isinstance(error, (DeadlineExceededError, TooManyAttemptsError)):
             return False
         if isinstance(error, (BudgetExceededError, CandidateRestingError)):
             return True
@@ -220,6 +232,7 @@ class Guard:
     def _open(self, ask: Ask) -> Any:
         """Have what the attempt can take held; one that is refused leaves a trial to the next."""
         try:
+            self.tally.take()
             return self.account.open(ask)
         except BaseException:
             self.health.abandoned(ask.candidate)
@@ -228,6 +241,7 @@ class Guard:
     async def _aopen(self, ask: Ask) -> Any:
         """Do the same without blocking."""
         try:
+            self.tally.take()
             return await self.account.aopen(ask)
         except BaseException:
             self.health.abandoned(ask.candidate)

@@ -53,6 +53,13 @@ class Transport(Protocol):
         """Make chunks out of a reply that was held back."""
         ...
 
+    def edited(self, reply: Reply) -> Reply:
+        """Return a reply that was held back with a native object that says its text.
+
+        Nothing but the text is another: tool calls, usage and metadata stay.
+        """
+        ...
+
     def is_visible(self, chunk: Any) -> bool:
         """Tell whether the chunk shows the caller anything (text, a tool call, an image …)."""
         ...
@@ -117,6 +124,7 @@ class Run:
         self.result: Reply | None = None
         self._allowed = {decision.candidate, *decision.fallbacks, *decision.allowed}
         self._shown: list[Reply] = []
+        self._asked = 0
         self._steps = steps
         self._advance(lambda: next(steps))
 
@@ -140,6 +148,14 @@ class Run:
             self._shown += replies
         self._advance(lambda: self._steps.send(received))
 
+    def finish(self, transport: Transport) -> None:
+        """Have the result's native object say what its text does, where the strategy edited it."""
+        result = self.result
+        if result is None or any(reply is result for reply in self.replies):
+            return
+        if not any(r.native is result.native and r.text == result.text for r in self.replies):
+            self.result = transport.edited(result)
+
     def close(self) -> None:
         """Drop the strategy wherever it is."""
         self._steps.close()
@@ -157,13 +173,19 @@ class Run:
 
     def _advance(self, step: Callable[[], tuple[Wish, ...]]) -> None:
         try:
-            self.wishes = step()
+            self.wishes = tuple([self._numbered(wish) for wish in step()])
         except StopIteration as stop:
             self.wishes, self.result = (), stop.value
-        for wish in self.wishes:
-            if isinstance(wish, Ask) and wish.candidate not in self._allowed:
-                self.close()
-                raise RouterError(f"the strategy asked {wish.candidate!r}, which is not allowed")
+
+    def _numbered(self, wish: Wish) -> Wish:
+        """Return the wish; an ask knows which of the call's it is."""
+        if not isinstance(wish, Ask):
+            return wish
+        if wish.candidate not in self._allowed:
+            self.close()
+            raise RouterError(f"the strategy asked {wish.candidate!r}, which is not allowed")
+        self._asked += 1
+        return replace(wish, place=self._asked)
 
 
 class Growing:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from shared_core.execution.checks import acarried_out, aglanced, carried_out, glanced
@@ -116,6 +116,9 @@ class FakeTransport:
 
     def split(self, reply: Reply) -> Iterable[Any]:
         return (reply.native,)
+
+    def edited(self, reply: Reply) -> Reply:
+        return replace(reply, native=reply.text)
 
     def is_visible(self, chunk: Any) -> bool:
         return bool(chunk)

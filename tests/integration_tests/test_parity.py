@@ -63,7 +63,9 @@ class Judge:
     def verify(self, draft: Draft) -> Verification:
         """Ask it."""
         turns = (Turn("system", "Judge."), Turn("user", draft.reply.text))
-        (reply,) = yield (Ask("large", False, {"max_tokens": 9}, turns, purpose="check"),)
+        (reply,) = yield (
+            Ask("large", False, {"max_tokens": 9}, turns, purpose="check", replace=True),
+        )
         return Verdict(self.name, 0.9 if "middle" in reply.text else 0.1, "as the judge has it")
 
 

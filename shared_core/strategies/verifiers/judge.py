@@ -99,6 +99,7 @@ class Judge:
             visible=False,
             params=_PARAMS,
             turns=turns,
+            replace=True,
             purpose="check",
         )
 

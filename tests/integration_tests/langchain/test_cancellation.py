@@ -223,7 +223,7 @@ class Asking:
         yield (Check(self.name, lambda draft: None, draft),)
         turns = (Turn("user", "Is this right?"),)
         reply: Any
-        (reply,) = yield (Ask("helper", visible=False, turns=turns, purpose="check"),)
+        (reply,) = yield (Ask("helper", visible=False, turns=turns, purpose="check", replace=True),)
         return Verdict(self.name, 0.99 if reply.text == self.says else 0.02)
 
 

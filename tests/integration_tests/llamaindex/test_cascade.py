@@ -96,7 +96,7 @@ class Judge:
         """Ask it."""
         turns = Turn("system", "Judge."), Turn("user", f"Is it right? {draft.reply.text}")
         params = {"temperature": 0.0, "max_tokens": 5, "logprobs": True}
-        (reply,) = yield (Ask("large", False, params, turns, purpose="check"),)
+        (reply,) = yield (Ask("large", False, params, turns, purpose="check", replace=True),)
         self.replies.append(reply)
         return Verdict(self.name, 0.9 if reply.text == "yes" else 0.1)
 

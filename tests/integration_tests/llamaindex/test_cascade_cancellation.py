@@ -37,7 +37,11 @@ class Judge:
 
     def verify(self, draft: Draft) -> Verification:
         """Ask it, and mind nothing that it says."""
-        yield (Ask("large", False, turns=(Turn("user", "Is it right?"),), purpose="check"),)
+        yield (
+            Ask(
+                "large", False, turns=(Turn("user", "Is it right?"),), purpose="check", replace=True
+            ),
+        )
         return Verdict(self.name, 0.1)
 
 

@@ -153,7 +153,7 @@ class Judge:
         """Ask it."""
         turns = Turn("system", "Say yes or no."), Turn("user", f"<{draft.reply.text}>")
         params = {"temperature": 0.0, "max_tokens": 5, "logprobs": True}
-        (reply,) = yield (Ask("large", False, params, turns, purpose="check"),)
+        (reply,) = yield (Ask("large", False, params, turns, purpose="check", replace=True),)
         self.replies.append(reply)
         return Verdict(self.name, 0.9)
 

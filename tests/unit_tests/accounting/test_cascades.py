@@ -26,7 +26,9 @@ from tests.fakes.spending import LISTED, conversation, router, standing
 VIEW = prompt("Hi", tokens=40)
 WATCH = Watch(lambda reply: False)
 DRAFT = Ask("a", visible=False, watch=WATCH)
-CHECK = Ask("b", visible=False, turns=(Turn("user", "Is it right? " * 10),), purpose="check")
+CHECK = Ask(
+    "b", visible=False, turns=(Turn("user", "Is it right? " * 10),), purpose="check", replace=True
+)
 BOTH = (candidate("a", price=(1, 2), energy=(5, 6)), candidate("b", price=(10, 20)))
 COUNTED = Usage(10, 5)
 

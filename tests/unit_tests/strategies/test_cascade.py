@@ -442,7 +442,7 @@ class Helped:
     def verify(self, draft: Draft) -> Verification:
         turns = (Turn("user", f"Is this right? {draft.reply.text}"),)
         reply: Reply
-        (reply,) = yield (Ask("large", visible=False, turns=turns, purpose="check"),)
+        (reply,) = yield (Ask("large", visible=False, turns=turns, purpose="check", replace=True),)
         if reply.error is not None:
             return Verdict(self.name, note=f"its helper raised {type(reply.error).__name__}")
         return Verdict(self.name, 0.99 if reply.text == "yes" else 0.02)
