@@ -94,16 +94,23 @@ def _plain(value: Any, depth: int = 0) -> Any:
         return int(value)
     if value is None or isinstance(value, (bool, int, float)):
         return value
-    if depth > _DEEPEST:
-        return ""
-    if callable(dump := getattr(value, "model_dump", None)):  # pydantic, which the core knows not
-        value = dump(mode="json")
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return "" if depth > _DEEPEST else _plain_parts(_opened(value), depth + 1)
+
+
+def _plain_parts(value: Any, depth: int) -> Any:
     if isinstance(value, Mapping):
-        return {str(key): _plain(item, depth + 1) for key, item in value.items()}
+        return {str(key): _plain(item, depth) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item, depth + 1) for item in value]
+        return [_plain(item, depth) for item in value]
     if isinstance(value, (set, frozenset)):
-        return sorted(json.dumps(_plain(item, depth + 1), sort_keys=True) for item in value)
+        return sorted(json.dumps(_plain(item, depth), sort_keys=True) for item in value)
     return str(value)
+
+
+def _opened(value: Any) -> Any:
+    """Return a model of pydantic's, which the core knows not, or a data class as a mapping."""
+    if callable(dump := getattr(value, "model_dump", None)):
+        return dump(mode="json")
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return value
