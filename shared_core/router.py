@@ -143,6 +143,20 @@ class Router:
     def _by_name(self) -> Mapping[str, Candidate]:
         return {candidate.name: candidate for candidate in self.candidates}
 
+    @cached_property
+    def _windows(self) -> Mapping[str, int]:
+        return {c.name: c.context_window for c in self.candidates if c.context_window is not None}
+
+    @cached_property
+    def _overlaps(self) -> Mapping[tuple[str, str], float]:
+        """What candidates have in common; told once, and only for a strategy that asks."""
+        sample = getattr(self.predictor, "sample", None)
+        if sample is None or not getattr(self.strategy, "needs_overlaps", False):
+            return {}
+        from shared_core.decision.overlaps import overlaps
+
+        return overlaps(sample, list(self._by_name))
+
     def decide(self, prompt: Prompt, force: str | None = None) -> Decision:
         """Choose who answers; no model is called.
 
@@ -190,6 +204,8 @@ class Router:
             predictor=self.predictor.name,
             delta=delta,
             calibration=self.threshold.note,
+            windows=self._windows,
+            overlaps=self._overlaps,
             seconds=time.perf_counter() - started,
         )
         if self.shadow is not None and asked is None:

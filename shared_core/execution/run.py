@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
 
-from shared_core.errors import RouterError, StreamInterruptedError
+from shared_core.errors import DeadlineExceededError, RouterError, StreamInterruptedError
 from shared_core.execution.failures import Kind, is_signal
 from shared_core.types import Ask, Check, Decision, Entry, Reply, Steps, Verdict, Watch, Wish
 
@@ -165,7 +165,11 @@ class Run:
         if is_signal(error):
             self.close()
             raise error
-        return Reply(ask.candidate, error=error, retryable=transport.is_retryable(error))
+        retryable = transport.is_retryable(error)
+        # Another could mend it, were it not for what has been seen, or for the time that is over.
+        late = isinstance(error, DeadlineExceededError)
+        shown = not (retryable or late) and transport.kind_of(error) is not None
+        return Reply(ask.candidate, error=error, retryable=retryable, shown=shown)
 
     def timed(self, reply: Reply, started: float) -> Reply:
         """Note how long an attempt took, in seconds."""
