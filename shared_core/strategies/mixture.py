@@ -9,8 +9,8 @@ answers alone.
 
 from __future__ import annotations
 
+import hashlib
 import json
-import secrets
 from collections.abc import Generator, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
@@ -326,7 +326,7 @@ class _Mixing:
         texts, room = [_told(reply) for reply in self._proposals], self._room(name)
         if room < min(_LEAST * len(texts), sum(map(size_of, texts))):
             return ()
-        mark = secrets.token_hex(8)  # drawn after they were written: none can hold it
+        mark = _mark(texts)
         quoted = [
             between(f"PROPOSAL {number}", mark, text)
             for number, text in enumerate(fitted(texts, room), start=1)
@@ -358,6 +358,19 @@ def _groups(replies: Sequence[Reply]) -> list[list[Reply]]:
         key = key_of(reply)
         groups.setdefault((place, None) if key is None else ("", key), []).append(reply)
     return list(groups.values())
+
+
+def _mark(texts: Sequence[str]) -> str:
+    """Return a mark that none of the texts can hold, which would have to hold its own hash then.
+
+    Drawn at random it would be another for each call, and caches could not answer.
+    """
+    whole = hashlib.sha256()
+    for text in texts:
+        data = text.encode("utf-8", "replace")
+        whole.update(len(data).to_bytes(8))
+        whole.update(data)
+    return whole.hexdigest()[:16]
 
 
 def _told(reply: Reply) -> str:

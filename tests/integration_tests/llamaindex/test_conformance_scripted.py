@@ -16,6 +16,7 @@ from tests.integration_tests.llamaindex.gates import (
     TWO_ATTEMPTS,
     accepting,
     escalating,
+    mixing,
     routed,
 )
 from tests.integration_tests.llamaindex.scripted import Denied
@@ -86,6 +87,18 @@ class TestEscalatingCascade(OverScripted):
 
     def make(self, **settings: Any) -> RouterLLM:
         return escalating(super().make(**settings), Keyed(model="large"))
+
+
+class TestMixture(OverScripted):
+    """A router over two of them that both propose, before the large one answers."""
+
+    known_failures = {  # noqa: RUF012
+        "test_a_call_is_one_pair_of_events_in_one_span": "a mixture of two asks three times",
+        "test_an_error_reaches_the_caller_as_it_is": "one error for all that failed",
+    }
+
+    def make(self, **settings: Any) -> RouterLLM:
+        return mixing(super().make(**settings), Keyed(model="large", **settings))
 
 
 BLOCKING = {
