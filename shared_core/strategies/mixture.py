@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Generator, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from math import inf
 from typing import Any, ClassVar, Final
 
@@ -237,8 +238,8 @@ class _Mixing:
     def _aggregate(self) -> Sending:
         """Have the proposals read, and the answer written in sight; None where nobody could."""
         reply: Reply
-        able = [(name, turns) for name in self.writers() if (turns := self._references(name))]
-        for name, turns in able[: 1 + len(self._decision.fallbacks)]:
+        able = ((n, turns) for n in self.writers() if (turns := self._references(n)))
+        for name, turns in islice(able, 1 + len(self._decision.fallbacks)):
             (reply,) = yield (Ask(name, turns=turns),)
             if reply.error is None:
                 note = f"{self._count()} reached {name}, which wrote the answer"

@@ -24,6 +24,7 @@ from examples.benchmarks import (
     encode,
     energy_savings,
     latency,
+    mixture,
     n_models,
     routellm,
 )
@@ -129,6 +130,8 @@ def out(tmp_path: Path) -> Path:
         "cascade_labels",
         "cascade_pairs",
         "verifier_transfer",
+        "mixture_overlaps",
+        "mixture_agreement",
     )
     places = [f"<!-- table: {name} -->\n<!-- end -->" for name in names]
     (tmp_path / "README.md").write_text("\n".join(["before", *places, "after"]))
@@ -344,6 +347,26 @@ def answered(tmp_path: Path) -> Path:
     columns = ["set", "model", "usd_per_m_in", "usd_per_m_out"]
     pd.DataFrame(listed, columns=columns).to_csv(folder / "model_info" / "models.csv")
     return folder
+
+
+def test_mixture(tmp_path: Path, out: Path) -> None:
+    models = ("one", "two", "three", "four")
+    for name, datasets in mixture.SCORES.items():
+        write(tmp_path / name, outcomes(datasets, models, 300))
+    for seed, name in enumerate(mixture.ANSWERS):
+        answers = pd.DataFrame(judged_answers(120, models=models, seed=seed, slips=0.7))
+        write(tmp_path / name, answers)
+    mixture.main(["--data", str(tmp_path), "--out", str(out), "--teams", "5"])
+    found = results(out, "mixture")
+    for one in found["overlaps"].values():
+        assert 0 < one["overlap"] < 1
+        assert one["rms_common"] < 0.2
+    for one in found["agreement"].values():
+        assert 0.3 < one["settled"] < 1
+        assert one["right"] > one["best_else"]  # slips differ, so what agrees is right
+        assert one["any_else"] >= one["best_else"]
+    assert len(table_of(out, "mixture_overlaps")) == 1 + 4 + 1
+    assert len(table_of(out, "mixture_agreement")) == 1 + 2
 
 
 def test_cascade(answered: Path, out: Path) -> None:
