@@ -36,6 +36,7 @@ from shared_core import (
     local_only,
     max_cost_usd,
     max_energy_wh,
+    max_steps,
     measured,
     standard_verifiers,
 )
@@ -70,6 +71,7 @@ __all__ = [
     "local_only",
     "max_cost_usd",
     "max_energy_wh",
+    "max_steps",
     "measured",
     "standard_verifiers",
 ]
