@@ -189,13 +189,16 @@ def as_messages(turns: Sequence[Turn]) -> list[ChatMessage]:
 def with_turns(messages: Sequence[ChatMessage], turns: Sequence[Turn]) -> list[ChatMessage]:
     """Return messages with turns said besides them, as `Ask.turns` has it; none is changed."""
     said = list(messages)
-    for turn, message in zip(turns, as_messages(turns), strict=True):
-        first = turn.role == "system"
-        at = 0 if first else len(said) - 1
-        if said and role_of(said[at]) == turn.role and turn.role != "assistant":
-            said[at] = _longer(said[at], turn.text)
+    for message in as_messages(turns):
+        role = role_of(message)
+        if role == "system":
+            at = next((i for i, one in enumerate(said) if role_of(one) == role), None)
         else:
-            said.insert(0 if first else len(said), message)
+            at = len(said) - 1 if said and role_of(said[-1]) == role == "user" else None
+        if at is not None:
+            said[at] = _longer(said[at], message.content or "")
+        else:
+            said.insert(0 if role == "system" else len(said), message)
     return said
 
 
@@ -221,6 +224,8 @@ def retold(response: R, text: str) -> R:
         elif text:
             blocks.append(TextBlock(text=text))
             text = ""
+    if text:  # there was none before
+        blocks.append(TextBlock(text=text))
     message = response.message.model_copy(update={"blocks": blocks})
     return response.model_copy(update={"message": message, "delta": None})
 

@@ -499,8 +499,9 @@ class Ask:
 
     Attributes:
         candidate: Its name.
-        visible: Its answer may be streamed to the caller while it grows. False holds it back
-            until the strategy returns it.
+        visible: Its answer may be streamed to the caller while it grows, where nothing else is
+            wanted beside it; it cannot be edited then. False holds it back until the strategy
+            returns it.
         params: Neutral parameters of the call, which each skin maps: "max_tokens", "temperature",
             "reasoning" (see `Reasoning`), "logprobs" (True: tell each token's log probability).
         turns: Said besides the caller's messages: a system turn in the first system message, a user
