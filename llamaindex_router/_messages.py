@@ -231,7 +231,7 @@ def retold(response: R, text: str) -> R:
 
 
 def reason_of(parts: Sequence[object]) -> str | None:
-    """Return why an answer ended, where integrations say so: OpenAI's and Anthropic's places.
+    """Return why an answer ended, where OpenAI's, Anthropic's or Ollama's integration says so.
 
     Args:
         parts: Its one response, or all those of a stream: the last ones may tell usage alone.
@@ -239,6 +239,7 @@ def reason_of(parts: Sequence[object]) -> str | None:
     for part in reversed(parts):
         raw = getattr(part, "raw", None)
         reason = _get(_first_choice(part), "finish_reason") or _get(raw, "stop_reason")
+        reason = reason or _get(raw, "done_reason")
         if isinstance(reason, str):
             return reason
     return None

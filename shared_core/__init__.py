@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from shared_core.prediction.learned import LearnedPredictor
     from shared_core.router import Router
     from shared_core.strategies.cascade import Cascade
+    from shared_core.strategies.chain_of_thought import ChainOfThought
     from shared_core.strategies.verifiers.agreement import Agreement
     from shared_core.strategies.verifiers.arithmetic import Arithmetic
     from shared_core.strategies.verifiers.judge import Judge
@@ -63,6 +64,7 @@ __all__ = [
     "Candidate",
     "CandidateRestingError",
     "Cascade",
+    "ChainOfThought",
     "ConfigurationError",
     "Cooldown",
     "DeadlineExceededError",
@@ -112,6 +114,7 @@ _LAZY = {
     "Budget": "shared_core.accounting.budgets.budget",
     "Budgets": "shared_core.accounting.budgets.budget",
     "Cascade": "shared_core.strategies.cascade",
+    "ChainOfThought": "shared_core.strategies.chain_of_thought",
     "Judge": "shared_core.strategies.verifiers.judge",
     "LearnedPredictor": "shared_core.prediction.learned",
     "LearnedVerifier": "shared_core.strategies.verifiers.learned",

@@ -27,6 +27,7 @@ from shared_core.decision.capabilities import missing_capability
 from shared_core.decision.constraints import broken_constraint, time_limit
 from shared_core.decision.flips import flips
 from shared_core.decision.policy import Contender, Policy, Threshold
+from shared_core.decision.reasoning import reasons
 from shared_core.errors import (
     ConfigurationError,
     NoCandidateError,
@@ -143,6 +144,10 @@ class Router:
     def _by_name(self) -> Mapping[str, Candidate]:
         return {candidate.name: candidate for candidate in self.candidates}
 
+    @cached_property
+    def _reasoners(self) -> frozenset[str]:
+        return frozenset(candidate.name for candidate in self.candidates if reasons(candidate))
+
     def decide(self, prompt: Prompt, force: str | None = None) -> Decision:
         """Choose who answers; no model is called.
 
@@ -186,6 +191,7 @@ class Router:
             refusals=refusals,
             fallbacks=tuple(names[1 : None if self.max_retries is None else 1 + self.max_retries]),
             allowed=tuple(candidate.name for candidate, _ in awake or allowed),
+            reasoners=self._reasoners,
             resting=resting,
             predictor=self.predictor.name,
             delta=delta,

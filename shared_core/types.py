@@ -460,6 +460,7 @@ class Decision:
         detail: What lies behind it, where that was asked for.
         plan: What the strategy makes of it, in words, where that was asked for.
         allowed: Everyone who may answer, weakest first.
+        reasoners: Candidates known to reason when asked with the parameter "reasoning".
         wanted: In shadow mode, the candidate that would have been chosen.
         seconds: How long it took to decide.
     """
@@ -478,6 +479,7 @@ class Decision:
     detail: Detail | None = None
     plan: str = ""
     allowed: tuple[str, ...] = ()
+    reasoners: frozenset[str] = frozenset()
     wanted: str | None = None
     seconds: float = field(default=0.0, compare=False)
 
