@@ -209,7 +209,7 @@ def _view(request: ModelRequest[Any], llm: ChatRouter) -> Prompt:
         must_call=choice not in (None, "auto"),
         schema=None if wanted is None else _schema_view(wanted),
         schema_method=method,
-        scope=scope_of(ensure_config()),
+        scope=scope_of(ensure_config(), step=llm.step),
         params={**llm._defaults(), **request.model_settings},
     )
 

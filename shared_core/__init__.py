@@ -9,6 +9,7 @@ from shared_core.decision.constraints import (
     local_only,
     max_cost_usd,
     max_energy_wh,
+    max_steps,
 )
 from shared_core.decision.policy import Policy
 from shared_core.errors import (
@@ -103,6 +104,7 @@ __all__ = [
     "local_only",
     "max_cost_usd",
     "max_energy_wh",
+    "max_steps",
     "measured",
     "standard_verifiers",
 ]
