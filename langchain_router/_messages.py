@@ -41,6 +41,7 @@ __all__ = [
     "author_of",
     "read_prompt",
     "retold",
+    "role_of",
     "stamp",
     "with_turns",
 ]
@@ -49,15 +50,19 @@ STAMP = "router"
 INNER = "inner"
 """Under which a record keeps that of a router which is itself the candidate."""
 
-_ROLES: Mapping[str, Literal["system", "user", "assistant", "tool"]] = {
+Role = Literal["system", "user", "assistant", "tool"]
+
+_ROLES: Mapping[str, Role] = {
     "system": "system",
+    "System": "system",
     "developer": "system",
     "human": "user",
     "user": "user",
     "ai": "assistant",
     "assistant": "assistant",
-    "AIMessageChunk": "assistant",
+    "AI": "assistant",
     "tool": "tool",
+    "Tool": "tool",
     "function": "tool",
 }
 
@@ -101,7 +106,7 @@ def read_prompt(
     answer: AIMessage | None = None
     since = 0
     for place, message in enumerate(messages):
-        role = _ROLES.get(message.type) or _ROLES.get(getattr(message, "role", ""), "user")
+        role = role_of(message)
         text = message.content
         if not isinstance(text, str):
             text, attachments = _read_content(text)
@@ -131,6 +136,12 @@ def read_prompt(
         max_tokens=longest_of(params),
         loop=loop_of(_said(messages[since:], turns[since:])),
     )
+
+
+def role_of(message: BaseMessage) -> Role:
+    """Return the plain role of a message; one that nobody knows is a user's."""
+    kind = message.type.removesuffix("MessageChunk")
+    return _ROLES.get(kind) or _ROLES.get(getattr(message, "role", ""), "user")
 
 
 def _said(messages: Sequence[BaseMessage], turns: Sequence[Turn]) -> Iterator[Step | Result]:
@@ -219,13 +230,16 @@ def as_messages(turns: Sequence[Turn]) -> list[BaseMessage]:
 def with_turns(messages: Sequence[BaseMessage], turns: Sequence[Turn]) -> list[BaseMessage]:
     """Return messages with turns said besides them, as `Ask.turns` has it; none is changed."""
     said = list(messages)
-    for turn, message in zip(turns, as_messages(turns), strict=True):
-        first = turn.role == "system"
-        at = 0 if first else len(said) - 1
-        if said and said[at].type == message.type and turn.role != "assistant":
-            said[at] = _longer(said[at], turn.text)
+    for message in as_messages(turns):
+        role = role_of(message)
+        if role == "system":
+            at = next((i for i, one in enumerate(said) if role_of(one) == role), None)
         else:
-            said.insert(0 if first else len(said), message)
+            at = len(said) - 1 if said and role_of(said[-1]) == role == "user" else None
+        if at is not None:
+            said[at] = _longer(said[at], str(message.content))
+        else:
+            said.insert(0 if role == "system" else len(said), message)
     return said
 
 
@@ -251,6 +265,8 @@ def retold(message: M, text: str) -> M:
         elif text:
             kept.append({"type": "text", "text": text})
             text = ""
+    if text:  # there was none before
+        kept.append({"type": "text", "text": text})
     return message.model_copy(update={"content": kept})
 
 

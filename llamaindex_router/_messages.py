@@ -206,13 +206,16 @@ def as_messages(turns: Sequence[Turn]) -> list[ChatMessage]:
 def with_turns(messages: Sequence[ChatMessage], turns: Sequence[Turn]) -> list[ChatMessage]:
     """Return messages with turns said besides them, as `Ask.turns` has it; none is changed."""
     said = list(messages)
-    for turn, message in zip(turns, as_messages(turns), strict=True):
-        first = turn.role == "system"
-        at = 0 if first else len(said) - 1
-        if said and role_of(said[at]) == turn.role and turn.role != "assistant":
-            said[at] = _longer(said[at], turn.text)
+    for message in as_messages(turns):
+        role = role_of(message)
+        if role == "system":
+            at = next((i for i, one in enumerate(said) if role_of(one) == role), None)
         else:
-            said.insert(0 if first else len(said), message)
+            at = len(said) - 1 if said and role_of(said[-1]) == role == "user" else None
+        if at is not None:
+            said[at] = _longer(said[at], message.content or "")
+        else:
+            said.insert(0 if role == "system" else len(said), message)
     return said
 
 
@@ -238,12 +241,14 @@ def retold(response: R, text: str) -> R:
         elif text:
             blocks.append(TextBlock(text=text))
             text = ""
+    if text:  # there was none before
+        blocks.append(TextBlock(text=text))
     message = response.message.model_copy(update={"blocks": blocks})
     return response.model_copy(update={"message": message, "delta": None})
 
 
 def reason_of(parts: Sequence[object]) -> str | None:
-    """Return why an answer ended, where integrations say so: OpenAI's and Anthropic's places.
+    """Return why an answer ended, where OpenAI's, Anthropic's or Ollama's integration says so.
 
     Args:
         parts: Its one response, or all those of a stream: the last ones may tell usage alone.
@@ -251,6 +256,7 @@ def reason_of(parts: Sequence[object]) -> str | None:
     for part in reversed(parts):
         raw = getattr(part, "raw", None)
         reason = _get(_first_choice(part), "finish_reason") or _get(raw, "stop_reason")
+        reason = reason or _get(raw, "done_reason")
         if isinstance(reason, str):
             return reason
     return None

@@ -387,7 +387,7 @@ class RouterLLM(Steered, FunctionCallingLLM):
         def arguments(
             candidate: Candidate, turns: Sequence[Turn]
         ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
-            return (with_turns(history_for(candidate, asked), turns),), params
+            return (history_for(candidate, with_turns(asked, turns)),), params
 
         return Request("chat", view, arguments, force)
 
@@ -420,11 +420,11 @@ class RouterLLM(Steered, FunctionCallingLLM):
         def arguments(
             candidate: Candidate, turns: Sequence[Turn]
         ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-            sent = history_for(candidate, history)
-            last = history_for(candidate, [asked] if asked else [])
+            sent, last = history, [asked] if asked else []
             if turns:
                 sent, last = with_turns([*sent, *last], turns), []
-            copies = {"user_msg": next(iter(last), None), "chat_history": sent}
+            read = next(iter(history_for(candidate, last)), None)
+            copies = {"user_msg": read, "chat_history": history_for(candidate, sent)}
             return (list(tools),), {**params, **copies}
 
         messages = [*history, asked] if asked else history
@@ -451,7 +451,7 @@ class RouterLLM(Steered, FunctionCallingLLM):
         ) -> tuple[tuple[Any, ...], dict[str, Any]]:
             # Integrations write into `llm_kwargs` and set the output parser of a template.
             options = {"llm_kwargs": dict(params)}
-            sent = with_turns(history_for(candidate, messages), turns)
+            sent = history_for(candidate, with_turns(messages, turns))
             if sent != formatted:
                 return (output_cls, ChatPromptTemplate(sent)), options
             return (output_cls, prompt.model_copy()), {**options, **prompt_args}

@@ -28,6 +28,7 @@ from shared_core.decision.constraints import broken_constraint, time_limit
 from shared_core.decision.flips import flips
 from shared_core.decision.loops import Course, is_in_loop, next_in_loop, phase_of
 from shared_core.decision.policy import Contender, Policy, Threshold
+from shared_core.decision.reasoning import reasons
 from shared_core.errors import (
     ConfigurationError,
     NoCandidateError,
@@ -144,6 +145,24 @@ class Router:
     def _by_name(self) -> Mapping[str, Candidate]:
         return {candidate.name: candidate for candidate in self.candidates}
 
+    @cached_property
+    def _reasoners(self) -> frozenset[str]:
+        return frozenset(candidate.name for candidate in self.candidates if reasons(candidate))
+
+    @cached_property
+    def _windows(self) -> Mapping[str, int]:
+        return {c.name: c.context_window for c in self.candidates if c.context_window is not None}
+
+    @cached_property
+    def _overlaps(self) -> Mapping[tuple[str, str], float]:
+        """What candidates have in common; told once, and only for a strategy that asks."""
+        sample = getattr(self.predictor, "sample", None)
+        if sample is None or not getattr(self.strategy, "needs_overlaps", False):
+            return {}
+        from shared_core.decision.overlaps import overlaps
+
+        return overlaps(sample, list(self._by_name))
+
     def decide(self, prompt: Prompt, force: str | None = None) -> Decision:
         """Choose who answers; no model is called.
 
@@ -191,10 +210,13 @@ class Router:
             refusals=refusals,
             fallbacks=tuple(names[1 : None if self.max_retries is None else 1 + self.max_retries]),
             allowed=tuple(candidate.name for candidate, _ in awake or allowed),
+            reasoners=self._reasoners,
             resting=resting,
             predictor=self.predictor.name,
             delta=delta,
             calibration=self.threshold.note,
+            windows=self._windows,
+            overlaps=self._overlaps,
             seconds=time.perf_counter() - started,
             phase=phase_of(prompt, course),
         )

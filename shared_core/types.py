@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CAPABILITIES",
+    "COMMON_OVERLAP",
     "Alternative",
     "Answer",
     "Ask",
@@ -96,6 +97,14 @@ CAPABILITIES = frozenset(
     }
 )
 """The keys of `Candidate.capabilities`: those of LangChain's `ModelProfile` (core 1.8)."""
+
+
+COMMON_OVERLAP = 0.63
+"""How far two models are right about the same prompts where nobody has looked: the correlation of
+what makes them right, 0 to 1. The mean of four data sets, over all pairs of their models: MATH .43,
+MMLU-Pro .58, CRUXEval .71, ZebraLogic .80 (train_zeroeval_crux_math_zebra, and the chain-of-thought
+answers of train_mmlu_pro_nonmmlu; 29 to 48 models each). As the plain correlation of their errors
+that is .25, .37, .43 and .48."""
 
 
 class Turn(NamedTuple):
@@ -491,7 +500,11 @@ class Decision:
         detail: What lies behind it, where that was asked for.
         plan: What the strategy makes of it, in words, where that was asked for.
         allowed: Everyone who may answer, weakest first.
+        reasoners: Candidates known to reason when asked with the parameter "reasoning".
         wanted: In shadow mode, the candidate that would have been chosen.
+        windows: Most input tokens of each candidate of which that is known.
+        overlaps: How far two candidates are right about the same prompts, 0 to 1, by both names, in
+            both orders, where the predictor knows and the strategy asks; see `COMMON_OVERLAP`.
         seconds: How long it took to decide.
         phase: Which step of an agent the call is; None outside of agents.
     """
@@ -510,7 +523,10 @@ class Decision:
     detail: Detail | None = None
     plan: str = ""
     allowed: tuple[str, ...] = ()
+    reasoners: frozenset[str] = frozenset()
     wanted: str | None = None
+    windows: Mapping[str, int] = field(default_factory=dict, repr=False)
+    overlaps: Mapping[tuple[str, str], float] = field(default_factory=dict, repr=False)
     seconds: float = field(default=0.0, compare=False)
     phase: Phase | None = None
 
@@ -533,8 +549,9 @@ class Ask:
 
     Attributes:
         candidate: Its name.
-        visible: Its answer may be streamed to the caller while it grows. False holds it back
-            until the strategy returns it.
+        visible: Its answer may be streamed to the caller while it grows, where nothing else is
+            wanted beside it; it cannot be edited then. False holds it back until the strategy
+            returns it.
         params: Neutral parameters of the call, which each skin maps: "max_tokens", "temperature",
             "reasoning" (see `Reasoning`), "logprobs" (True: tell each token's log probability).
         turns: Said besides the caller's messages: a system turn in the first system message, a user
@@ -683,6 +700,7 @@ class Reply:
         tool_calls: (name, arguments) of each tool that it calls.
         finish_reason: Why it ended, as the provider says; "dropped" where a watch ended it.
         logprobs: Natural log probability of each token of the text; None where nobody tells.
+        shown: It failed after somebody had seen a part of it, so that no other answer may follow.
     """
 
     candidate: str
@@ -697,6 +715,7 @@ class Reply:
     tool_calls: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     finish_reason: str | None = None
     logprobs: tuple[float, ...] | None = None
+    shown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
