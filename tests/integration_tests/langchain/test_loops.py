@@ -26,7 +26,7 @@ from langgraph.prebuilt import ToolNode, create_react_agent, tools_condition
 
 from langchain_router import Budget, ChatRouter, ChatRouterMiddleware, Policy, call_scope, max_steps
 from langchain_router._messages import read_prompt
-from shared_core import BudgetExceededError, NoCandidateError
+from shared_core import BudgetExceededError, ConfigurationError, NoCandidateError
 from shared_core.types import Step
 from tests.fakes.chat_models import ScriptedChat
 from tests.fakes.leftovers import nothing_left
@@ -326,3 +326,20 @@ def test_whose_word_on_the_step_holds() -> None:
     asked(stage.with_policy(Policy(quality=1)))
     asked(ChatRouter(llm.candidates, step="constructor", ledger=llm.ledger))
     assert seen == ["scope", "own", "config", "own", "constructor"]
+
+
+@pytest.mark.parametrize("wrong", ["", 7])
+def test_a_step_is_a_name(wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match="step must be a non-empty string"):
+        router().with_policy(Policy(), step=wrong)
+    with pytest.raises((ConfigurationError, ValueError)):
+        router(step=wrong)
+
+
+async def test_a_stage_inside_the_middleware_keeps_its_name() -> None:
+    llm = scripted(["Faro"])
+    stage = llm.with_policy(Policy(), step="research")
+    await run(create_agent(stage, tools=[look], middleware=[ChatRouterMiddleware()]), True)
+    await run(create_agent(llm, tools=[look]), True)
+    steps = {row["name"]: row["calls"] for row in llm.ledger.report().steps}
+    assert steps == {"research": 2, "model": 2}  # else it is the graph's node
