@@ -6,7 +6,7 @@ answers that carry the router's record under `response_metadata["router"]`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar, cast
 
@@ -21,6 +21,7 @@ from langchain_core.messages import (
 from langchain_core.prompt_values import ChatPromptValue
 
 from langchain_router._tools import BoundTool
+from shared_core.decision.loops import Result, call_text, loop_of
 from shared_core.tokens import (
     TOKENS_PER_ATTACHMENT,
     TOKENS_PER_MESSAGE,
@@ -28,7 +29,7 @@ from shared_core.tokens import (
     longest_of,
     tokens_of_arguments,
 )
-from shared_core.types import Modality, Prompt, Scope, Turn
+from shared_core.types import Modality, Prompt, Scope, Step, Turn
 
 __all__ = [
     "INNER",
@@ -103,7 +104,8 @@ def read_prompt(
     turns: list[Turn] = []
     modalities: set[Modality] = set()
     answer: AIMessage | None = None
-    for message in messages:
+    since = 0
+    for place, message in enumerate(messages):
         role = role_of(message)
         text = message.content
         if not isinstance(text, str):
@@ -112,6 +114,8 @@ def read_prompt(
             tokens += TOKENS_PER_ATTACHMENT * len(attachments)
         turns.append(Turn(role, text))
         tokens += estimate_tokens(text)
+        if role == "user":
+            since = place + 1
         if message.name:
             tokens += estimate_tokens(message.name)
         if role == "assistant" and isinstance(message, AIMessage):
@@ -130,6 +134,7 @@ def read_prompt(
         author=None if answer is None else author_of(answer),
         scope=scope,
         max_tokens=longest_of(params),
+        loop=loop_of(_said(messages[since:], turns[since:])),
     )
 
 
@@ -137,6 +142,22 @@ def role_of(message: BaseMessage) -> Role:
     """Return the plain role of a message; one that nobody knows is a user's."""
     kind = message.type.removesuffix("MessageChunk")
     return _ROLES.get(kind) or _ROLES.get(getattr(message, "role", ""), "user")
+
+
+def _said(messages: Sequence[BaseMessage], turns: Sequence[Turn]) -> Iterator[Step | Result]:
+    """Yield the steps of a tool loop and what the tools said.
+
+    LangGraph marks a tool's error in the result's status; those that a user's own node makes begin
+    as LangGraph's own do.
+    """
+    for message, turn in zip(messages, turns, strict=True):
+        if turn.role == "tool":
+            marked = getattr(message, "status", None) == "error"
+            yield Result(turn.text, marked or turn.text.startswith("Error:"))
+        elif isinstance(message, AIMessage) and (message.tool_calls or message.invalid_tool_calls):
+            calls = tuple(call_text(call["name"], call["args"]) for call in message.tool_calls)
+            broken = bool(message.invalid_tool_calls)
+            yield Step(author_of(message), calls, malformed=broken)
 
 
 def _read_content(content: Any) -> tuple[str, Sequence[Modality]]:

@@ -71,6 +71,7 @@ class RouterLLM(Steered, FunctionCallingLLM):
             `Ledger(...)`. The attribute is always the `Ledger`: `llm.ledger.report()`.
         shadow: The name of a candidate that always answers, while what would have been chosen is
             written down.
+        step: The stage of a pipeline under which calls are reported; see `with_policy`.
         context_window: What `metadata` states instead of the candidates' smallest window, in
             tokens: indexes and chat engines cut their texts by it.
         api_key: Accepted for compatibility and not used: keys belong to the candidates.
@@ -97,6 +98,7 @@ class RouterLLM(Steered, FunctionCallingLLM):
     budgets: Annotated[Any, SkipValidation] = Field(default=None, exclude=True)
     ledger: Annotated[Any, SkipValidation] = Field(default=None, exclude=True)
     shadow: str | None = None
+    step: str | None = None
     temperature: float | None = None
     max_tokens: int | None = None
     max_retries: int | None = None
@@ -462,8 +464,8 @@ class RouterLLM(Steered, FunctionCallingLLM):
         params = {name: value for name in _DEFAULTS if (value := getattr(self, name)) is not None}
         params.update(kwargs)
         rules, scope = params.pop("subject_to", ()), current_scope()
-        if rules != ():
-            scope = Scope(subject_to=rules).within(scope)
+        if rules != () or self.step is not None:
+            scope = Scope(subject_to=rules, step=self.step).within(scope)
         return params.pop("model", None), scope, params
 
     # --- inside: calls ---

@@ -110,6 +110,7 @@ class Account:
         self._started_at, self._started = books.clock(), clock()
         self._attempts: list[tuple[int, Attempt]] = []  # each with the place of its ask
         self._verdicts: list[Verdict] = []
+        self._read_by: dict[str, int] = {}  # tokens of the caller's own prompt
         self._busy_from: list[tuple[float, float]] = []  # from when to when, by attempts and waits
         budgets = books.budgets
         self._accounts = budgets.accounts(prompt.scope) if budgets else ()
@@ -334,6 +335,8 @@ class Account:
         )
         self._attempts.append((ask.place, attempt))
         self._busy_from.append((hold.started, hold.started + seconds))
+        if usage is not None and ended.reply is not None and _is_plain(ask):
+            self._read_by[name] = usage.input_tokens
         if usage is not None and written and not usage.estimated:
             self._learn(ask, usage, seconds, measured)
         self._free(hold, spent)
@@ -414,6 +417,7 @@ class Account:
             decision=self._decision,
             attempts=tuple(attempts),
             verdicts=tuple(self._verdicts),
+            read_by=self._read_by,
             reply=self.reply,
             ending=ending,
             started_at=self._started_at,
