@@ -74,7 +74,7 @@ def main() -> None:
     for entry in router.ledger.entries():
         print(f"{entry['step']}: {entry['candidate']}, {entry['reason']}")
     for row in router.ledger.report().steps:
-        print(f"{row['name']}: {row['calls']} calls, {row['usd']:.2g} USD")
+        print(f"{row['name']}: {row['usd']:.2g} USD, calls: {row['calls']}")
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ def main() -> None:
             for message in state.get("messages") or [state["plan"]]:
                 show(node, message)
     for row in router.ledger.report().steps:
-        print(f"{row['name']}: {row['calls']} calls, {row['usd']:.2g} USD")
+        print(f"{row['name']}: {row['usd']:.2g} USD, calls: {row['calls']}")
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def main() -> None:
             response = llm.complete(QUESTION, **forced)
             tell(response.text, response.additional_kwargs["router"])
     for row in chat.ledger.report().steps:
-        print(f"{row['name']}: {row['calls']} calls, {row['usd']:.2g} USD, {row['wh']:.2g} Wh")
+        print(f"{row['name']}: {row['usd']:.2g} USD, {row['wh']:.2g} Wh, calls: {row['calls']}")
 
 
 if __name__ == "__main__":
