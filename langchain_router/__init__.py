@@ -22,6 +22,7 @@ from shared_core import (
     local_only,
     max_cost_usd,
     max_energy_wh,
+    max_steps,
 )
 
 try:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
         Budget,
         Budgets,
         Cascade,
+        ChainOfThought,
         Judge,
         LearnedPredictor,
         LearnedVerifier,
@@ -57,6 +59,7 @@ __all__ = [
     "Budgets",
     "Candidate",
     "Cascade",
+    "ChainOfThought",
     "ChatRouter",
     "ChatRouterMiddleware",
     "Cooldown",
@@ -79,6 +82,7 @@ __all__ = [
     "local_only",
     "max_cost_usd",
     "max_energy_wh",
+    "max_steps",
     "measured",
     "standard_verifiers",
 ]
@@ -90,6 +94,7 @@ _OF_THE_CORE = (
     "Budget",
     "Budgets",
     "Cascade",
+    "ChainOfThought",
     "Judge",
     "LearnedPredictor",
     "LearnedVerifier",

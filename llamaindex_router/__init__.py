@@ -16,6 +16,7 @@ from shared_core import (
     Budgets,
     Candidate,
     Cascade,
+    ChainOfThought,
     Cooldown,
     Draft,
     Judge,
@@ -36,6 +37,7 @@ from shared_core import (
     local_only,
     max_cost_usd,
     max_energy_wh,
+    max_steps,
     measured,
     standard_verifiers,
 )
@@ -47,6 +49,7 @@ __all__ = [
     "Budgets",
     "Candidate",
     "Cascade",
+    "ChainOfThought",
     "Cooldown",
     "Draft",
     "Judge",
@@ -70,6 +73,7 @@ __all__ = [
     "local_only",
     "max_cost_usd",
     "max_energy_wh",
+    "max_steps",
     "measured",
     "standard_verifiers",
 ]

@@ -43,12 +43,14 @@ __all__ = [
     "Listing",
     "Modality",
     "Outcome",
+    "Phase",
     "Prompt",
     "Purpose",
     "Reasoning",
     "Refusal",
     "Reply",
     "Scope",
+    "Step",
     "Steps",
     "Turn",
     "Usage",
@@ -75,6 +77,10 @@ Purpose = Literal["answer", "check"]
 
 Ending = Literal["answered", "failed", "cancelled"]
 """How a routed call ended."""
+
+Phase = Literal["planning", "reading a tool's result", "after an error", "stall"]
+"""Which step of an agent a call is: tools are on offer and nothing was called yet; a tool has
+answered; its answer was an error, or the call could not be parsed; the same call was made again."""
 
 CAPABILITIES = frozenset(
     {
@@ -166,6 +172,26 @@ def as_constraints(owner: str, given: Any) -> tuple[Constraint, ...]:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a tool loop: a model called tools, and perhaps they have answered.
+
+    Attributes:
+        author: The candidate that made it, where that is known.
+        calls: Each call that it made, its name with its arguments in an order of their own, so that
+            the same call is the same text.
+        failed: Of the tools' results, how many are errors.
+        malformed: It has a call that could not be parsed.
+        results: What the tools said.
+    """
+
+    author: str | None
+    calls: tuple[str, ...] = ()
+    failed: int = 0
+    malformed: bool = False
+    results: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """A plain, lossy view of what the caller asks: enough to choose a candidate by.
 
@@ -182,6 +208,7 @@ class Prompt:
         author: The candidate that wrote the last assistant message, where that is known.
         scope: Who is calling.
         max_tokens: Most output tokens that the caller asks for; None where that is not said.
+        loop: The steps of the tool loop since the user's last turn, oldest first.
     """
 
     turns: tuple[Turn, ...]
@@ -195,6 +222,7 @@ class Prompt:
     author: str | None = None
     scope: Scope = Scope()
     max_tokens: int | None = None
+    loop: tuple[Step, ...] = ()
 
     @property
     def text(self) -> str:
@@ -460,8 +488,10 @@ class Decision:
         detail: What lies behind it, where that was asked for.
         plan: What the strategy makes of it, in words, where that was asked for.
         allowed: Everyone who may answer, weakest first.
+        reasoners: Candidates known to reason when asked with the parameter "reasoning".
         wanted: In shadow mode, the candidate that would have been chosen.
         seconds: How long it took to decide.
+        phase: Which step of an agent the call is; None outside of agents.
     """
 
     id: str
@@ -478,13 +508,16 @@ class Decision:
     detail: Detail | None = None
     plan: str = ""
     allowed: tuple[str, ...] = ()
+    reasoners: frozenset[str] = frozenset()
     wanted: str | None = None
     seconds: float = field(default=0.0, compare=False)
+    phase: Phase | None = None
 
     def __str__(self) -> str:
         """Say it in lines of text."""
         lines = [
             f"{self.candidate}: {self.reason}",
+            *([f"step of an agent: {self.phase}"] if self.phase else []),
             f"calibrated: {'yes' if self.calibrated else 'no'} ({self.calibration})",
             *map(_line, self.estimates),
             *(f"  {refusal.candidate} is refused: {refusal.reason}" for refusal in self.refusals),
@@ -499,8 +532,9 @@ class Ask:
 
     Attributes:
         candidate: Its name.
-        visible: Its answer may be streamed to the caller while it grows. False holds it back
-            until the strategy returns it.
+        visible: Its answer may be streamed to the caller while it grows, where nothing else is
+            wanted beside it; it cannot be edited then. False holds it back until the strategy
+            returns it.
         params: Neutral parameters of the call, which each skin maps: "max_tokens", "temperature",
             "reasoning" (see `Reasoning`), "logprobs" (True: tell each token's log probability).
         turns: Said besides the caller's messages: a system turn in the first system message, a user

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from shared_core.errors import AllCandidatesFailedError, BudgetExceededError
+from shared_core.errors import (
+    AllCandidatesFailedError,
+    BudgetExceededError,
+    DeadlineExceededError,
+)
 from shared_core.types import Decision, Prompt, Steps
 
 __all__ = ["Strategy", "failure"]
@@ -35,7 +39,8 @@ def failure(failures: Sequence[tuple[str, Exception]]) -> Exception:
         failures: (candidate, error) of each attempt, in order; at least one.
     """
     last = failures[-1][1]
-    if len(failures) == 1 or all(isinstance(e, BudgetExceededError) for _, e in failures):
+    limits = BudgetExceededError, DeadlineExceededError  # of the call, not of a candidate
+    if len(failures) == 1 or all(isinstance(e, limits) for _, e in failures):
         return last
     error = AllCandidatesFailedError(failures)
     error.__cause__ = last
