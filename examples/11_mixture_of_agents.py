@@ -25,7 +25,7 @@ LOCAL = "http://127.0.0.1:11434/v1"
 
 
 def candidates(qwen: Any, gemma: Any, large: Any) -> list[Candidate]:
-    """Say of each what it takes; the Wh per million tokens are assumed, yours are to be measured."""
+    """Say what each costs and takes; the Wh per million tokens are assumed, not measured."""
     return [  # weakest first
         Candidate("qwen", qwen, local=True, price=(0, 0), energy=(60, 400)),
         Candidate("gemma", gemma, local=True, price=(0, 0), energy=(60, 400)),

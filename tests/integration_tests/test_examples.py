@@ -350,9 +350,13 @@ def test_09_rag_router_per_stage(example: Example, server: OpenAIServer) -> None
 
 
 def test_10_langgraph_agent(example: Example, names: dict[str, Any], server: OpenAIServer) -> None:
-    wrong = [[ToolCall("query", {"sql": f"select {name} from city"})] for name in ("size", "souls")]
-    sql = "select sum(people) from city join river on river = river.name where length_km > 1000"
-    step = stepwise([ToolCall("schema", {})], *wrong, [ToolCall("query", {"sql": sql})])
+    queries = [
+        "select size from city",
+        "select souls from city",
+        "select sum(people) from city join river on river = river.name where length_km > 1000",
+    ]
+    calls = [ToolCall("schema", {}), *(ToolCall("query", {"sql": sql}) for sql in queries)]
+    step = stepwise(*([call] for call in calls))
     server.say(SMALL, step)
     server.say(LARGE, lambda body: step(body) if body.get("tools") else "Look, then count.")
     printed = example()
