@@ -149,6 +149,20 @@ class Router:
     def _reasoners(self) -> frozenset[str]:
         return frozenset(candidate.name for candidate in self.candidates if reasons(candidate))
 
+    @cached_property
+    def _windows(self) -> Mapping[str, int]:
+        return {c.name: c.context_window for c in self.candidates if c.context_window is not None}
+
+    @cached_property
+    def _overlaps(self) -> Mapping[tuple[str, str], float]:
+        """What candidates have in common; told once, and only for a strategy that asks."""
+        sample = getattr(self.predictor, "sample", None)
+        if sample is None or not getattr(self.strategy, "needs_overlaps", False):
+            return {}
+        from shared_core.decision.overlaps import overlaps
+
+        return overlaps(sample, list(self._by_name))
+
     def decide(self, prompt: Prompt, force: str | None = None) -> Decision:
         """Choose who answers; no model is called.
 
@@ -201,6 +215,8 @@ class Router:
             predictor=self.predictor.name,
             delta=delta,
             calibration=self.threshold.note,
+            windows=self._windows,
+            overlaps=self._overlaps,
             seconds=time.perf_counter() - started,
             phase=phase_of(prompt, course),
         )

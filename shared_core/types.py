@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CAPABILITIES",
+    "COMMON_OVERLAP",
     "Alternative",
     "Answer",
     "Ask",
@@ -96,6 +97,14 @@ CAPABILITIES = frozenset(
     }
 )
 """The keys of `Candidate.capabilities`: those of LangChain's `ModelProfile` (core 1.8)."""
+
+
+COMMON_OVERLAP = 0.63
+"""How far two models are right about the same prompts where nobody has looked: the correlation of
+what makes them right, 0 to 1. The mean of four data sets, over all pairs of their models: MATH .43,
+MMLU-Pro .58, CRUXEval .71, ZebraLogic .80 (train_zeroeval_crux_math_zebra, and the chain-of-thought
+answers of train_mmlu_pro_nonmmlu; 29 to 48 models each). As the plain correlation of their errors
+that is .25, .37, .43 and .48."""
 
 
 class Turn(NamedTuple):
@@ -490,6 +499,9 @@ class Decision:
         allowed: Everyone who may answer, weakest first.
         reasoners: Candidates known to reason when asked with the parameter "reasoning".
         wanted: In shadow mode, the candidate that would have been chosen.
+        windows: Most input tokens of each candidate of which that is known.
+        overlaps: How far two candidates are right about the same prompts, 0 to 1, by both names, in
+            both orders, where the predictor knows and the strategy asks; see `COMMON_OVERLAP`.
         seconds: How long it took to decide.
         phase: Which step of an agent the call is; None outside of agents.
     """
@@ -510,6 +522,8 @@ class Decision:
     allowed: tuple[str, ...] = ()
     reasoners: frozenset[str] = frozenset()
     wanted: str | None = None
+    windows: Mapping[str, int] = field(default_factory=dict, repr=False)
+    overlaps: Mapping[tuple[str, str], float] = field(default_factory=dict, repr=False)
     seconds: float = field(default=0.0, compare=False)
     phase: Phase | None = None
 
@@ -683,6 +697,7 @@ class Reply:
         tool_calls: (name, arguments) of each tool that it calls.
         finish_reason: Why it ended, as the provider says; "dropped" where a watch ended it.
         logprobs: Natural log probability of each token of the text; None where nobody tells.
+        shown: It failed after somebody had seen a part of it, so that no other answer may follow.
     """
 
     candidate: str
@@ -697,6 +712,7 @@ class Reply:
     tool_calls: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     finish_reason: str | None = None
     logprobs: tuple[float, ...] | None = None
+    shown: bool = False
 
 
 @dataclass(frozen=True, slots=True)

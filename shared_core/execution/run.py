@@ -14,7 +14,12 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
 
-from shared_core.errors import RouterError, StreamInterruptedError, TooManyAttemptsError
+from shared_core.errors import (
+    DeadlineExceededError,
+    RouterError,
+    StreamInterruptedError,
+    TooManyAttemptsError,
+)
 from shared_core.execution.failures import Kind, is_signal
 from shared_core.types import Ask, Check, Decision, Entry, Reply, Steps, Verdict, Watch, Wish
 
@@ -176,7 +181,11 @@ class Run:
         """Make data out of a failed call; what is none of the candidate's goes on its way."""
         if is_signal(error) or isinstance(error, TooManyAttemptsError):
             raise error
-        return Reply(ask.candidate, error=error, retryable=transport.is_retryable(error))
+        retryable = transport.is_retryable(error)
+        # Another could mend it, were it not for what has been seen, or for the time that is over.
+        late = isinstance(error, DeadlineExceededError)
+        shown = not (retryable or late) and transport.kind_of(error) is not None
+        return Reply(ask.candidate, error=error, retryable=retryable, shown=shown)
 
     def timed(self, reply: Reply, started: float) -> Reply:
         """Note how long an attempt took, in seconds."""

@@ -19,7 +19,8 @@ class Strategy(Protocol):
     """Turns a decision into calls. Written once; four drivers run it in both frameworks.
 
     It may have `names`, those of candidates that it counts on whatever the decision, and
-    `plan(prompt, decision)`, which says in words what it would do, for `explain`.
+    `plan(prompt, decision)`, which says in words what it would do, for `explain`. One that sets
+    `needs_overlaps` finds in decisions what candidates have in common.
     """
 
     def steps(self, prompt: Prompt, decision: Decision) -> Steps:
