@@ -22,6 +22,7 @@ from shared_core import (
     local_only,
     max_cost_usd,
     max_energy_wh,
+    max_steps,
 )
 
 try:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
         Budget,
         Budgets,
         Cascade,
+        ChainOfThought,
         Judge,
         LearnedPredictor,
         LearnedVerifier,
@@ -58,6 +60,7 @@ __all__ = [
     "Budgets",
     "Candidate",
     "Cascade",
+    "ChainOfThought",
     "ChatRouter",
     "ChatRouterMiddleware",
     "Cooldown",
@@ -81,6 +84,7 @@ __all__ = [
     "local_only",
     "max_cost_usd",
     "max_energy_wh",
+    "max_steps",
     "measured",
     "standard_verifiers",
 ]
@@ -92,6 +96,7 @@ _OF_THE_CORE = (
     "Budget",
     "Budgets",
     "Cascade",
+    "ChainOfThought",
     "Judge",
     "LearnedPredictor",
     "LearnedVerifier",

@@ -16,6 +16,7 @@ from shared_core import (
     Budgets,
     Candidate,
     Cascade,
+    ChainOfThought,
     Cooldown,
     Draft,
     Judge,
@@ -37,6 +38,7 @@ from shared_core import (
     local_only,
     max_cost_usd,
     max_energy_wh,
+    max_steps,
     measured,
     standard_verifiers,
 )
@@ -48,6 +50,7 @@ __all__ = [
     "Budgets",
     "Candidate",
     "Cascade",
+    "ChainOfThought",
     "Cooldown",
     "Draft",
     "Judge",
@@ -72,6 +75,7 @@ __all__ = [
     "local_only",
     "max_cost_usd",
     "max_energy_wh",
+    "max_steps",
     "measured",
     "standard_verifiers",
 ]

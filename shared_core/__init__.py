@@ -9,6 +9,7 @@ from shared_core.decision.constraints import (
     local_only,
     max_cost_usd,
     max_energy_wh,
+    max_steps,
 )
 from shared_core.decision.policy import Policy
 from shared_core.errors import (
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from shared_core.prediction.learned import LearnedPredictor
     from shared_core.router import Router
     from shared_core.strategies.cascade import Cascade
+    from shared_core.strategies.chain_of_thought import ChainOfThought
     from shared_core.strategies.mixture import MixtureOfAgents
     from shared_core.strategies.verifiers.agreement import Agreement
     from shared_core.strategies.verifiers.arithmetic import Arithmetic
@@ -64,6 +66,7 @@ __all__ = [
     "Candidate",
     "CandidateRestingError",
     "Cascade",
+    "ChainOfThought",
     "ConfigurationError",
     "Cooldown",
     "DeadlineExceededError",
@@ -103,6 +106,7 @@ __all__ = [
     "local_only",
     "max_cost_usd",
     "max_energy_wh",
+    "max_steps",
     "measured",
     "standard_verifiers",
 ]
@@ -114,6 +118,7 @@ _LAZY = {
     "Budget": "shared_core.accounting.budgets.budget",
     "Budgets": "shared_core.accounting.budgets.budget",
     "Cascade": "shared_core.strategies.cascade",
+    "ChainOfThought": "shared_core.strategies.chain_of_thought",
     "Judge": "shared_core.strategies.verifiers.judge",
     "LearnedPredictor": "shared_core.prediction.learned",
     "LearnedVerifier": "shared_core.strategies.verifiers.learned",

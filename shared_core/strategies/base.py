@@ -40,8 +40,8 @@ def failure(failures: Sequence[tuple[str, Exception]]) -> Exception:
         failures: (candidate, error) of each attempt, in order; at least one.
     """
     last = failures[-1][1]
-    limits = BudgetExceededError, DeadlineExceededError  # of the call, whoever was asked
-    if len(failures) == 1 or all(isinstance(error, limits) for _, error in failures):
+    limits = BudgetExceededError, DeadlineExceededError  # of the call, not of a candidate
+    if len(failures) == 1 or all(isinstance(e, limits) for _, e in failures):
         return last
     error = AllCandidatesFailedError(failures)
     error.__cause__ = last
