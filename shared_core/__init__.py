@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from shared_core.prediction.learned import LearnedPredictor
     from shared_core.router import Router
     from shared_core.strategies.cascade import Cascade
+    from shared_core.strategies.self_consistency import SelfConsistency
     from shared_core.strategies.verifiers.agreement import Agreement
     from shared_core.strategies.verifiers.arithmetic import Arithmetic
     from shared_core.strategies.verifiers.judge import Judge
@@ -85,6 +86,7 @@ __all__ = [
     "Router",
     "RouterError",
     "Scope",
+    "SelfConsistency",
     "Single",
     "StorageError",
     "StreamInterruptedError",
@@ -119,6 +121,7 @@ _LAZY = {
     "Likelihood": "shared_core.strategies.verifiers.likelihood",
     "Reader": "shared_core.strategies.verifiers.reader",
     "Router": "shared_core.router",
+    "SelfConsistency": "shared_core.strategies.self_consistency",
     "Structure": "shared_core.strategies.verifiers.structure",
     "Wording": "shared_core.strategies.verifiers.wording",
     "measured": "shared_core.accounting.energy.meters",
