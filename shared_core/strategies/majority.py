@@ -16,10 +16,11 @@ c_i - d, and the theta + K d of what is new.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from math import exp, lgamma, log, pow
+from math import exp, lgamma, log
 from typing import Final
 
 __all__ = ["Race", "agreement", "vote_weight"]
@@ -47,7 +48,7 @@ _EQUAL: Final = 1e-9
 
 def agreement(quality: float) -> float:
     """Return how probably two answers of candidates of this quality, 0 to 1, are the same."""
-    return pow(_kept(quality), _AGREEMENT)
+    return exp(_AGREEMENT * log(_kept(quality)))
 
 
 def vote_weight(quality: float) -> float:
@@ -98,10 +99,10 @@ class Race:
         total, own = sum(votes) + theta, _share(votes[lead])
         new = theta + _SCATTER * len(votes)
         lost = self._overtaken((new, own, total), votes[lead], partial(_outgrown, new))
-        for place, weight in enumerate(votes):
-            if place != lead:
-                gap = votes[lead] - weight - (_EQUAL * 2 if place < lead else 0.0)
-                lost += self._overtaken((_share(weight), own, total), gap, _ahead)
+        others = Counter((round(w, 9), i < lead) for i, w in enumerate(votes) if i != lead)
+        for (weight, earlier), count in others.items():  # a tie is won by the earlier one
+            gap = votes[lead] - weight - (_EQUAL * 2 if earlier else 0.0)
+            lost += count * self._overtaken((_share(weight), own, total), gap, _ahead)
         return max(0.0, 1.0 - lost)
 
     def after(self, more: int) -> Race:

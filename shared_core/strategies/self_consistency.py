@@ -24,7 +24,7 @@ from shared_core.types import Ask, Decision, Prompt, Reply, Steps, Verdict, Wish
 __all__ = ["SelfConsistency"]
 
 _NAME: Final = "self-consistency"
-_MOST_SAMPLES: Final = 64
+_MOST_SAMPLES: Final = 40
 _PATIENCE: Final = 2
 """Failures in a row after which a voter is asked no more: each has been retried already."""
 
@@ -36,7 +36,7 @@ class SelfConsistency:
     """Take the answer that most samples give, and draw no more of them than that needs.
 
     Args:
-        samples: Most samples, 1 to 64. A prompt is answered by what as many would elect.
+        samples: Most samples, 1 to 40. A prompt is answered by what as many would elect.
         voters: Who is asked. None: the chosen candidate, again and again. "all": every allowed
             candidate in turn, the cheapest first, each with a weight by its predicted quality, so
             that dear ones are asked only while the vote is open. Names: these, where allowed.
