@@ -18,7 +18,7 @@ from math import inf
 from typing import Any, ClassVar, Final
 
 from shared_core.errors import BudgetExceededError, ConfigurationError
-from shared_core.strategies.base import failure
+from shared_core.strategies.base import failure, unparsed
 from shared_core.strategies.comparing import key_of
 from shared_core.strategies.quoting import between, fitted
 from shared_core.strategies.single import Single
@@ -277,11 +277,8 @@ class _Mixing:
         if reply.error is not None:
             self._failed(reply)
             return False
-        if reply.tool_calls:
-            return reply.parse_error is None
-        if self._prompt.schema is not None:
-            return reply.parse_error is None and reply.parsed is not None
-        return bool(reply.text.strip())
+        said = reply.tool_calls or reply.parsed is not None or reply.text.strip()
+        return bool(said) and unparsed(self._prompt, reply) is None
 
     def _failed(self, reply: Reply) -> None:
         self._failures.append(reply)
