@@ -187,6 +187,12 @@ def test_each_class_is_told_in_its_own_words(
     assert reasoning_of(Candidate("it", model), model, level, asked, None) == {}
 
 
+def test_a_temperature_that_a_model_refuses_is_not_sent_with_its_thoughts() -> None:
+    can = {"reasoning_output": True, "temperature": False}
+    stated = Candidate("it", Claude(), capabilities=can)
+    assert reasoning_of(stated, stated.model, "medium", prompt(), None) == {"thinking": ENABLED}
+
+
 # --- the answer ---
 
 
