@@ -1,4 +1,4 @@
-"""The same cascade over the same models does the same in LangChain and in LlamaIndex.
+"""The same strategy over the same models does the same in LangChain and in LlamaIndex.
 
 In: one script for the models of both frameworks. Out: what was answered, who was asked and how it
 ended, what verifiers made of it, and what was written down; in four forms of a call each.
@@ -17,7 +17,7 @@ if not hasattr(types, "ToolCallBlock"):
     pytest.skip("the scripted LLMs need LlamaIndex's tool call blocks", allow_module_level=True)
 
 from langchain_router import ChatRouter
-from llamaindex_router import Cascade, Draft, RouterLLM, Verdict
+from llamaindex_router import Cascade, ChainOfThought, Draft, RouterLLM, Verdict
 from shared_core.types import Ask, Check, Turn, Verification
 from tests.fakes.chat_models import ScriptedChat
 from tests.fakes.core import FixedPredictor
@@ -103,6 +103,19 @@ CASES: dict[str, tuple[Any, dict[str, list[Any]]]] = {
 }
 
 
+HELD = "I think.\n=== ANSWER ===\nParis"
+THINKING = ChainOfThought(easy="low")
+REASONED: dict[str, tuple[Any, dict[str, list[Any]]]] = {
+    "an easy prompt": (ChainOfThought(), {}),
+    "under its marker": (THINKING, {"large": [HELD]}),
+    "shown": (ChainOfThought(easy="low", show_reasoning=True), {"large": [HELD]}),
+    "no marker": (THINKING, {"large": ["<think>I think.</think>Paris"]}),
+    "nothing, then something": (THINKING, {"large": ["<think>I think.", "Paris"]}),
+    "nothing twice": (THINKING, {"large": ["", Busy()], "middle": [HELD]}),
+    "another answers": (THINKING, {"large": [Busy()], "middle": [HELD]}),
+}
+
+
 def langchain(form: str, verify: Any, replies: dict[str, list[Any]]) -> tuple[str, Any]:
     """Ask a chat model; return the text and the router."""
     made = {name: ScriptedChat(model_name=name, replies=replies.get(name, ())) for name in NAMES}
@@ -139,8 +152,10 @@ def llamaindex(form: str, verify: Any, replies: dict[str, list[Any]]) -> tuple[s
 
 
 def about(verify: Any) -> dict[str, Any]:
-    """What both routers are told."""
-    return {"predictor": CHANCES, "strategy": Cascade(verify=verify, accept=0.65)}
+    """What both routers are told: a strategy, or who verifies a cascade's drafts."""
+    told = isinstance(verify, ChainOfThought)
+    strategy = verify if told else Cascade(verify=verify, accept=0.65)
+    return {"predictor": CHANCES, "strategy": strategy}
 
 
 def steady(found: Any) -> Any:
@@ -150,9 +165,9 @@ def steady(found: Any) -> Any:
     return [steady(one) for one in found] if isinstance(found, list) else found
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [*CASES, *REASONED])
 def test_both_frameworks_and_all_forms_do_the_same(case: str) -> None:
-    verify, replies = CASES[case]
+    verify, replies = {**CASES, **REASONED}[case]
     texts, entries = {}, {}
     for ask in (langchain, llamaindex):
         for form in ("whole", "awaited", "streamed", "streamed later"):
