@@ -95,9 +95,12 @@ def test_it_keeps_to_the_ends_that_it_is_given() -> None:
     assert level_of(ChainOfThought("none", "none"), 0.0) == "none"
 
 
-def test_a_short_limit_of_the_callers_leaves_no_room() -> None:
+def test_a_short_limit_of_the_callers_leaves_less_room() -> None:
     reasoners = frozenset({"small"})
-    for limit, level in ((100, "none"), (1024, "medium"), (None, "medium")):
+    for limit, level in (
+        *((100, "none"), (1023, "none"), (1024, "low"), (8191, "low")),
+        *((8192, "medium"), (None, "medium")),
+    ):
         asked = prompt(max_tokens=limit)
         run = started(ChainOfThought(), decided(0.3, reasoners=reasoners), asked)
         run.resume(run.wishes)
