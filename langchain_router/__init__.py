@@ -22,6 +22,7 @@ from shared_core import (
     local_only,
     max_cost_usd,
     max_energy_wh,
+    max_steps,
 )
 
 try:
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
         LearnedVerifier,
         Ledger,
         Likelihood,
+        MixtureOfAgents,
         Reader,
         Structure,
         Wording,
@@ -68,6 +70,7 @@ __all__ = [
     "LearnedVerifier",
     "Ledger",
     "Likelihood",
+    "MixtureOfAgents",
     "Policy",
     "Reader",
     "Single",
@@ -81,6 +84,7 @@ __all__ = [
     "local_only",
     "max_cost_usd",
     "max_energy_wh",
+    "max_steps",
     "measured",
     "standard_verifiers",
 ]
@@ -98,6 +102,7 @@ _OF_THE_CORE = (
     "LearnedVerifier",
     "Ledger",
     "Likelihood",
+    "MixtureOfAgents",
     "Reader",
     "Structure",
     "Wording",

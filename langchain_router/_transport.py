@@ -101,7 +101,7 @@ class Request:
 
     def input_for(self, candidate: Candidate, turns: Sequence[Turn] = ()) -> PromptValue:
         """Return the conversation as the candidate can read it, with what is said besides it."""
-        history = with_turns(history_for(candidate, self.messages), turns)
+        history = history_for(candidate, with_turns(self.messages, turns))
         same = len(history) == len(self.messages) and all(map(is_, history, self.messages))
         return self.input if same else ChatPromptValue.model_construct(messages=history)
 

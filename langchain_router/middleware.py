@@ -164,7 +164,7 @@ class _AgentTransport:
             model, settings = model.bound, {**model.kwargs, **settings}
         if (longest := ask.params.get("max_tokens")) is not None:
             model, settings = limited(model, settings, longest)
-        history = with_turns(history_for(candidate, _conversation(self.request)), ask.turns)
+        history = history_for(candidate, with_turns(_conversation(self.request), ask.turns))
         system = history.pop(0) if history and history[0].type == "system" else None
         override: Any = {"system_message": system, "messages": history}
         return self.request.override(model=model, model_settings=settings, **override)
@@ -209,7 +209,7 @@ def _view(request: ModelRequest[Any], llm: ChatRouter) -> Prompt:
         must_call=choice not in (None, "auto"),
         schema=None if wanted is None else _schema_view(wanted),
         schema_method=method,
-        scope=scope_of(ensure_config()),
+        scope=scope_of(ensure_config(), step=llm.step),
         params={**llm._defaults(), **request.model_settings},
     )
 

@@ -24,6 +24,7 @@ from shared_core import (
     LearnedVerifier,
     Ledger,
     Likelihood,
+    MixtureOfAgents,
     Policy,
     Reader,
     Single,
@@ -37,6 +38,7 @@ from shared_core import (
     local_only,
     max_cost_usd,
     max_energy_wh,
+    max_steps,
     measured,
     standard_verifiers,
 )
@@ -56,6 +58,7 @@ __all__ = [
     "LearnedVerifier",
     "Ledger",
     "Likelihood",
+    "MixtureOfAgents",
     "Policy",
     "Reader",
     "RouterDecisionEvent",
@@ -72,6 +75,7 @@ __all__ = [
     "local_only",
     "max_cost_usd",
     "max_energy_wh",
+    "max_steps",
     "measured",
     "standard_verifiers",
 ]

@@ -18,6 +18,7 @@ from llama_index.core.base.llms.types import (
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import LLM
 
+from llamaindex_router._history import history_for
 from llamaindex_router._messages import (
     as_messages,
     logprobs_of,
@@ -170,7 +171,7 @@ class LLMTransport:
         args: tuple[Any, ...]
         kwargs: Mapping[str, Any]
         if ask.replace:
-            args, kwargs = (as_messages(ask.turns),), {}
+            args, kwargs = (history_for(candidate, as_messages(ask.turns)),), {}
         else:
             args, kwargs = self.request.arguments(candidate, ask.turns)
         if "stream_" in prefix and not ask.visible:

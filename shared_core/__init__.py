@@ -9,6 +9,7 @@ from shared_core.decision.constraints import (
     local_only,
     max_cost_usd,
     max_energy_wh,
+    max_steps,
 )
 from shared_core.decision.policy import Policy
 from shared_core.errors import (
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from shared_core.router import Router
     from shared_core.strategies.cascade import Cascade
     from shared_core.strategies.chain_of_thought import ChainOfThought
+    from shared_core.strategies.mixture import MixtureOfAgents
     from shared_core.strategies.verifiers.agreement import Agreement
     from shared_core.strategies.verifiers.arithmetic import Arithmetic
     from shared_core.strategies.verifiers.judge import Judge
@@ -78,6 +80,7 @@ __all__ = [
     "Ledger",
     "Likelihood",
     "MissingExtraError",
+    "MixtureOfAgents",
     "NoCandidateError",
     "NotCalibratedError",
     "Policy",
@@ -103,6 +106,7 @@ __all__ = [
     "local_only",
     "max_cost_usd",
     "max_energy_wh",
+    "max_steps",
     "measured",
     "standard_verifiers",
 ]
@@ -120,6 +124,7 @@ _LAZY = {
     "LearnedVerifier": "shared_core.strategies.verifiers.learned",
     "Ledger": "shared_core.accounting.ledger.ledger",
     "Likelihood": "shared_core.strategies.verifiers.likelihood",
+    "MixtureOfAgents": "shared_core.strategies.mixture",
     "Reader": "shared_core.strategies.verifiers.reader",
     "Router": "shared_core.router",
     "Structure": "shared_core.strategies.verifiers.structure",

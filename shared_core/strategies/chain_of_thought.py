@@ -117,7 +117,7 @@ class ChainOfThought:
             failures.append((name, reply.error))
             if not reply.retryable:
                 break
-        if cut is not None and cut.text.strip():
+        if cut is not None and cut.text.strip() and not reply.shown:
             return cut
         raise failure(failures)
 

@@ -264,6 +264,17 @@ def test_what_was_cut_off_is_better_than_nothing(driver: Driver) -> None:
     assert driver(started(), transport) == "thought and thou"
 
 
+def test_nothing_follows_what_somebody_has_seen() -> None:
+    strategy = ChainOfThought()
+    steps = strategy.steps(prompt(), decided(names=("small",)))
+    next(steps)
+    steps.send(())
+    steps.send((Reply("small", text="thought and", finish_reason="length"),))
+    steps.send(())
+    with pytest.raises(ConnectionError):
+        steps.send((Reply("small", error=LOST, shown=True),))
+
+
 @every_driver
 def test_another_answers_where_the_second_time_fails(driver: Driver) -> None:
     transport = Transport(["length"], small=["thought and thou", LOST], large=[f"x\n{MARKER}\n4"])
