@@ -26,6 +26,7 @@ from examples.benchmarks import (
     latency,
     mixture,
     n_models,
+    reasoning_effort,
     routellm,
 )
 from shared_core.lab import fit as fit_module
@@ -132,6 +133,7 @@ def out(tmp_path: Path) -> Path:
         "verifier_transfer",
         "mixture_overlaps",
         "mixture_agreement",
+        "reasoning effort",
     )
     places = [f"<!-- table: {name} -->\n<!-- end -->" for name in names]
     (tmp_path / "README.md").write_text("\n".join(["before", *places, "after"]))
@@ -247,6 +249,28 @@ def test_calibration(data: Path, out: Path) -> None:
     assert 0 < found["believed"]["mmlu"]["router"]["40"]["brier"]["value"] < 0.35
     assert len(table_of(out, "calibration")) > 3
     assert len(table_of(out, "believed")) > 4
+
+
+def test_reasoning_effort(tmp_path: Path, out: Path) -> None:
+    for names in reasoning_effort.MODELS.values():
+        assert len(names) == len(reasoning_effort.EFFORTS)
+    models = [name for names in reasoning_effort.MODELS.values() for name in names]
+    folder = tmp_path / "data"
+    write(folder / reasoning_effort.SET, outcomes([reasoning_effort.DATASET], models, 80))
+    small = ["--data", str(folder), "--out", str(out), "--seeds", "1", "--draws", "10"]
+    reasoning_effort.main(small)
+    found = results(out, "reasoning_effort")
+    assert found["mended"]["high"]["value"] > 0
+    for deltas in found["models"].values():
+        ways = deltas["0.05"]
+        assert ways["always high"]["kept"]["value"] == 1
+        assert ways["always low"]["low_share"]["value"] == 1
+        assert ways["random"]["over_random"]["value"] == 0
+        for effort in reasoning_effort.EFFORTS:
+            share = f"{effort}_share"
+            assert ways["routed"][share]["value"] == ways["random"][share]["value"]
+        assert ways["oracle"]["kept"]["value"] >= ways["routed"]["kept"]["value"]
+    assert len(table_of(out, "reasoning effort")) > 20
 
 
 def test_n_models(data: Path, out: Path) -> None:
