@@ -48,6 +48,7 @@ class Steered:
         Raises:
             ConfigurationError: A setting is wrong.
         """
+        Scope(step=self.step)  # refuses what is no name
         self._router = self._steered({name: getattr(self, name) for name in SETTINGS})
         self._show_books()
 

@@ -486,8 +486,11 @@ class Decision:
         id: Names this decision in records.
         candidate: The chosen candidate's name.
         reason: One sentence, in words and numbers.
-        calibrated: The quality threshold comes from a calibration on scored prompts.
-        estimates: One per candidate, weakest first, refused ones too.
+        calibrated: The quality threshold comes from a calibration on scored prompts. What it
+            promises was tested on questions; inside a tool loop the threshold is the same, but
+            staying with a model, and the loop's evidence, are beside what was tested.
+        estimates: One per candidate, weakest first, refused ones too; in a tool loop, lower for
+            those whose steps failed.
         refusals: One per candidate that may not answer.
         fallbacks: The other allowed candidates, in the order in which they are tried.
         resting: Allowed candidates that have failed and are let rest, and why: tried last.
