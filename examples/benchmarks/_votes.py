@@ -30,7 +30,7 @@ Floats = np.ndarray[Any, Any]
 PENALTY = 3.0  # of the squared weights
 PARTIES = 6  # random groups of models for each prompt, to learn what few answers are worth
 LONGEST = 10  # models asked for one prompt at most
-BARS = 1.0 - np.geomspace(0.7, 0.002, 40)  # how probably right is sure enough
+BARS = 1.0 - np.geomspace(0.7, 0.002, 24)  # how probably right is sure enough
 MARGIN = 0.95  # of the budget: what costs so much on labelled prompts may cost more on others
 WHOLE = len(SHARES) - 1
 
@@ -97,7 +97,7 @@ class Belief:
         return Belief(self.answer[chosen], self.none[chosen])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Plan:
     """Whom to ask in which order, and how probably right an answer must be to stop."""
 
@@ -261,7 +261,7 @@ def either(answered: Answered, belief: Belief, best: int) -> Plan:
 def planned(
     answered: Answered, belief: Belief, best: int, *, escalate: bool, longest: int = LONGEST
 ) -> Plan:
-    """Choose whom to ask: models are added, one at a time, where in the order they help the most.
+    """Choose whom to ask, the cheapest first: models are added, always the one that helps most.
 
     Args:
         answered: Labelled prompts.
@@ -271,36 +271,35 @@ def planned(
         escalate: It is asked last; otherwise never.
         longest: Models asked for one prompt at most.
     """
-    budget = MARGIN * float(answered.usd[:, best].mean())
-    others = [place for place in range(len(answered.models)) if place != best]
+    usual = answered.usd.mean(axis=0)
+    others = [place for place in np.argsort(usual).tolist() if place != best]
     last = (best,) if escalate else ()
     top, plan = float(answered.scores[:, best].mean()), Plan((best,), 1.0)
     asked: tuple[int, ...] = ()
     while len(asked) < min(longest - len(last), len(others)):
-        tried = [
-            _tuned((*asked[:at], one, *asked[at:]), last, answered, belief, budget)
+        wider = [
+            tuple(place for place in others if place in asked or place == one)
             for one in others
             if one not in asked
-            for at in range(len(asked) + 1)
         ]
-        score, wider, bar = max(tried)
+        score, found = max(_tuned(one + last, answered, belief, usual[best]) for one in wider)
         if score <= top and asked:
             break
-        asked = wider
+        asked = found.order[: len(found.order) - len(last)]
         if score > top:
-            top, plan = score, Plan(asked + last, bar)
+            top, plan = score, found
     return plan
 
 
 def _tuned(
-    asked: tuple[int, ...], last: tuple[int, ...], answered: Answered, belief: Belief, budget: float
-) -> tuple[float, tuple[int, ...], float]:
-    """Return the best mean score within the budget, the models asked, and the bar for it."""
-    walked = steps(asked + last, answered, belief)
+    order: tuple[int, ...], answered: Answered, belief: Belief, usual: float
+) -> tuple[float, Plan]:
+    """Return the best mean score within the budget, and the plan for it."""
+    walked = steps(order, answered, belief)
 
     def reached(bar: float) -> float:
         score, usd = (float(one.mean()) for one in stopped(walked, bar))
-        return score if usd <= budget else -1.0
+        return score if usd <= MARGIN * usual else -1.0
 
     bar = max(BARS.tolist(), key=reached)
-    return reached(bar), asked, bar
+    return reached(bar), Plan(order, bar)

@@ -14,7 +14,7 @@ chosen on labelled prompts, from predictions that have not seen these. Two kinds
   highest is taken. Half of a table is labelled, at most 1,600 prompts;
 - by looking at answers, where they are stored: models are asked one after the other, the last being
   the best single one; their final answers are compared and judged by a verifier. Each call is
-  charged. Four folds of five are labelled, and each fold is tested.
+  charged. Half of the prompts are labelled and the others tested, then the other way round.
 
 An oracle over many models is partly luck: somebody is right by chance. `told` says how much of the
 gap is not: the models are split into two halves at random, and whom to ask of the one half is
@@ -41,7 +41,6 @@ from examples.benchmarks import _page, _splits, _tables, _votes, baselines
 from examples.benchmarks._votes import Answered, Belief, Plan
 from examples.benchmarks.n_models import ROUTERBENCH, Half, charged, halves
 from examples.benchmarks.n_models import oracle as cheapest_best
-from shared_core.lab.crossfit import FOLDS, folds_of
 from shared_core.lab.fit import fit
 from shared_core.lab.table import Outcomes
 
@@ -77,8 +76,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = _page.parser(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--draws", type=int, default=500, help="bootstrap samples")
-    parser.add_argument("--seeds", type=int, default=3, help="draws of the labelled half")
-    parser.add_argument("--fold-seeds", type=int, default=2, help="draws of the folds")
+    parser.add_argument("--seeds", type=int, default=2, help="draws of the labelled half")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS, help="measure only these")
     options = parser.parse_args(arguments)
     _splits.remember_features()
@@ -87,7 +85,7 @@ def main(arguments: list[str] | None = None) -> None:
     sets = {name: sets[name] for name in SETS if name in sets}
     results = {
         "command": f"python -m examples.benchmarks.oracle_gap --data FOLDER --seed {options.seed} "
-        f"--seeds {options.seeds} --fold-seeds {options.fold_seeds} --draws {options.draws}",
+        f"--seeds {options.seeds} --draws {options.draws}",
         "goal": GOAL,
         "published": PUBLISHED,
         "sets": sets,
@@ -127,11 +125,10 @@ def by_answers(answered: Answered, options: argparse.Namespace) -> dict[str, Any
     everything = np.arange(len(answered.prompts))
     table = answered.outcomes(everything)
     each = []
-    for seed in range(options.seed, options.seed + options.fold_seeds):
-        fold = folds_of(everything, seed)
+    for seed in range(options.seed, options.seed + options.seeds):
+        both = _splits.split(len(everything), len(everything) // 2, seed)
         parts: list[Parts] = []
-        for one in range(FOLDS):
-            known, others = np.flatnonzero(fold != one), np.flatnonzero(fold == one)
+        for known, others in (both, both[::-1]):
             labelled = answered.outcomes(known)
             half = Half(labelled, answered.outcomes(others), labelled.cost.mean(axis=0))
             parts.append(
@@ -139,7 +136,7 @@ def by_answers(answered: Answered, options: argparse.Namespace) -> dict[str, Any
                 | ways_by_answers(answered, known, others, seed)
             )
         each.append({way: _joined([part[way] for part in parts]) for way in parts[0]})
-    return summary(table, each, options) | {"labels": len(everything) * (FOLDS - 1) // FOLDS}
+    return summary(table, each, options) | {"labels": len(everything) // 2}
 
 
 def _joined(parts: list[tuple[Floats, ...]]) -> tuple[Floats, ...]:

@@ -279,10 +279,11 @@ def test_n_models(data: Path, out: Path) -> None:
 
 
 def test_oracle_gap(data: Path, out: Path) -> None:
-    small = ["--draws", "10", "--seeds", "1", "--fold-seeds", "1"]
-    oracle_gap.main(["--data", str(data), "--out", str(out), *small])
+    small = ["--data", str(data), "--out", str(out), "--draws", "10", "--seeds", "1"]
+    oracle_gap.main([*small, "--sets", "gsm8k"])
+    oracle_gap.main([*small, "--sets", "routerbench_lite"])
     found = results(out, "oracle_gap")["sets"]
-    assert set(found) == {"routerbench_lite", *oracle_gap.TABLES, *oracle_gap.ANSWERS}
+    assert list(found) == ["routerbench_lite", "gsm8k"]  # one is kept, both in the usual order
     for one in found.values():
         ways = one["ways"]
         assert ways["best_single"]["gap"]["value"] == 0
@@ -293,10 +294,22 @@ def test_oracle_gap(data: Path, out: Path) -> None:
         assert all(way["gap"]["value"] <= 1 for way in ways.values())
         assert 0 <= one["rare"] <= 1
     assert found["gsm8k"]["models"] == 4  # one has no price
-    assert found["gsm8k"]["labels"] == 72
-    assert found["gsm8k"]["ways"]["all answers"]["cost"]["value"] > 1
-    assert not found["gsm8k"]["ways"]["all answers"]["within"]
-    assert len(table_of(out, "oracle_gap")) == 1 + 3 * 10 + 2 * 11
+    assert found["gsm8k"]["labels"] == 45
+    ways = found["gsm8k"]["ways"]
+    assert ways["all answers"]["gap"]["value"] > ways["router"]["gap"]["value"]
+    assert ways["all answers"]["cost"]["value"] > 1
+    assert not ways["all answers"]["within"]
+    assert len(table_of(out, "oracle_gap")) == 1 + 10 + 11
+
+
+def test_oracle_gap_takes_models_with_a_price(data: Path) -> None:
+    table = oracle_gap.table_of(data, "mmlu_redux")
+    assert set(table.models) == set(LADDERS["eval_zeroeval_gsm8k_mmluredux"][1])
+    assert np.isfinite(table.cost).all()
+    pair = _votes.read(data, *oracle_gap.ANSWERS["gsm8k_pair"])
+    assert len(pair.prompts) == 119  # one is contaminated
+    assert set(pair.said.ravel()) == {0}  # all say 12
+    assert (pair.usd[:, 0] > pair.usd[:, 1]).all()
 
 
 def test_votes_stop_early_and_outvote_the_dear_one() -> None:
