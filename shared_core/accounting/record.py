@@ -122,14 +122,22 @@ def _reason(facts: Facts, answered_by: str) -> str:
 
 def _judged(verdicts: Iterable[Verdict], answered_by: str) -> str:
     """Say what was made of each draft: the last verdict counts that could tell anything."""
-    last: dict[str, float | None] = {}
+    last: dict[str, Verdict] = {}
     for verdict in verdicts:
         known = last.get(verdict.candidate)
-        last[verdict.candidate] = known if verdict.probability is None else verdict.probability
-    return ", ".join(
-        f"{'its draft' if name == answered_by else f'the draft of {name}'} "
-        + ("could not be judged" if chance is None else f"has a probability of {chance:.2f}")
-        for name, chance in last.items()
+        if known is None or verdict.probability is not None or known.probability is None:
+            last[verdict.candidate] = verdict
+    return ", ".join(_concluded(verdict, answered_by) for verdict in last.values())
+
+
+def _concluded(verdict: Verdict, answered_by: str) -> str:
+    """Say a verdict; one without a probability, such as a strategy's own word, by its note."""
+    name, chance = verdict.candidate, verdict.probability
+    if chance is None and verdict.note:
+        return verdict.note if name in ("", answered_by) else f"{name}: {verdict.note}"
+    whose = "its draft" if name == answered_by else f"the draft of {name}"
+    return f"{whose} " + (
+        "could not be judged" if chance is None else f"has a probability of {chance:.2f}"
     )
 
 

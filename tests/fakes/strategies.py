@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from shared_core.errors import BudgetExceededError
 from shared_core.strategies.base import failure
 from shared_core.types import Ask, Decision, Prompt, Reply, Steps, Turn, Verdict
 
@@ -92,6 +93,8 @@ class Relay:
         final = Ask(decision.allowed[-1], self.last, turns=turns, replace=self.replace)
         reply: Reply
         (reply,) = yield (final,)
+        if isinstance(reply.error, BudgetExceededError):
+            return _whole(replies)[0]
         return _whole([reply])[0]
 
 

@@ -22,15 +22,27 @@ if not hasattr(types, "ToolCallBlock"):
     pytest.skip("the scripted LLMs need LlamaIndex's tool call blocks", allow_module_level=True)
 
 from langchain_router import ChatRouter
-from llamaindex_router import Cascade, Draft, RouterLLM, Verdict
+from llamaindex_router import (
+    Candidate,
+    Cascade,
+    ChainOfThought,
+    Draft,
+    RouterLLM,
+    Verdict,
+)
 from shared_core.types import Ask, Check, Turn, Verification
 from tests.fakes.chat_models import ScriptedChat
 from tests.fakes.core import FixedPredictor
 from tests.fakes.llms import ScriptedLLM
 from tests.fakes.script import Break
-from tests.integration_tests.accounts import last
+from tests.integration_tests.accounts import PRICE, last
 from tests.integration_tests.strategies import CHANCES as STRATEGY_CHANCES
-from tests.integration_tests.strategies import NAMES, STRATEGIES, each_strategy
+from tests.integration_tests.strategies import (
+    NAMES,
+    REPEATING,
+    STRATEGIES,
+    each_strategy,
+)
 
 CHANCES = FixedPredictor({"small": 0.55, "middle": 0.6, "large": 0.9})
 LONG = " ".join(f"word{number}" for number in range(120))
@@ -109,6 +121,17 @@ CASES: dict[str, tuple[Any, dict[str, list[Any]]]] = {
 }
 
 
+THINKING = ChainOfThought(easy="low")
+HELD = "I think.\n=== ANSWER ===\nParis"
+REASONED: dict[str, dict[str, list[Any]]] = {
+    "under its marker": {"large": [HELD]},
+    "no marker": {"large": ["<think>I think.</think>Paris"]},
+    "nothing, then something": {"large": ["<think>I think.", "Paris"]},
+    "nothing twice": {"large": ["", Busy()], "middle": [HELD]},
+    "another answers": {"large": [Busy()], "middle": [HELD]},
+}
+
+
 Forms = dict[str, Callable[[], tuple[str, Any]]]
 """How a call is made; each gives the answer's text and the record on it."""
 
@@ -172,12 +195,16 @@ def llamaindex(llm: RouterLLM) -> Forms:
 def made(framework: str, replies: dict[str, list[Any]], **about: Any) -> tuple[Any, Forms]:
     """A router of one framework over scripted models, and the forms of its calls."""
     if framework == "langchain":
-        chats = {n: ScriptedChat(model_name=n, replies=replies.get(n, ())) for n in NAMES}
-        llm: Any = ChatRouter(candidates=chats, **about)
+        chats = [ScriptedChat(model_name=n, replies=replies.get(n, ())) for n in NAMES]
+        llm: Any = ChatRouter([_candidate(one.model_name, one) for one in chats], **about)
         return llm, langchain(llm)
-    llms = {n: ScriptedLLM(model=n, replies=replies.get(n, ())) for n in NAMES}
-    llm = RouterLLM(candidates=llms, **about)
+    llms = [ScriptedLLM(model=n, replies=replies.get(n, ())) for n in NAMES]
+    llm = RouterLLM([_candidate(one.model, one) for one in llms], **about)
     return llm, llamaindex(llm)
+
+
+def _candidate(name: str, model: Any) -> Candidate:
+    return Candidate(name, model, context_window=4096, price=PRICE)
 
 
 FRAMEWORKS = ("langchain", "llamaindex")
@@ -220,6 +247,13 @@ def the_same(replies: dict[str, list[Any]], about: Callable[[], dict[str, Any]])
 def test_both_frameworks_and_all_forms_do_the_same(case: str) -> None:
     verify, replies = CASES[case]
     the_same(replies, lambda: about(verify))
+
+
+@pytest.mark.parametrize("case", REASONED)
+def test_answers_are_found_alike(case: str) -> None:
+    told = {"predictor": CHANCES, "strategy": THINKING}
+    entry = the_same(REASONED[case], lambda: told)
+    assert entry["outcome"] == "answered"
 
 
 def test_the_cases_end_in_every_way() -> None:
@@ -275,8 +309,14 @@ SAID: dict[str, dict[str, list[Any]]] = {
 """By what is said; where all are asked at once, no two answers of one model differ."""
 
 
-@pytest.mark.parametrize("case", SAID)
-@each_strategy
+TWICE = ("the last fails, then answers", "all fail once")
+"""What one that asks the same model twice in a step hears in any order."""
+
+
+@pytest.mark.parametrize(
+    ("name", "case"),
+    [(n, c) for n in STRATEGIES for c in SAID if c not in TWICE or n not in REPEATING],
+)
 def test_every_strategy_does_the_same_in_all_of_them(name: str, case: str) -> None:
     settings = {"predictor": STRATEGY_CHANCES, "strategy": STRATEGIES[name]}
     entry = the_same(SAID[case], lambda: settings)

@@ -13,7 +13,7 @@ import openai
 import pytest
 from langchain_core.language_models import BaseChatModel
 
-from langchain_router import Cascade, ChatRouter, MixtureOfAgents
+from langchain_router import Cascade, ChainOfThought, ChatRouter, MixtureOfAgents
 from shared_core.types import Draft
 from tests.contracts.langchain import ChatModelContract
 from tests.fakes.chat_models import ScriptedChat, ScriptedChatWithoutStream
@@ -39,6 +39,9 @@ CANCELLED = {"test_a_cancelled_call_closes_its_runs_and_leaves_no_task[ainvoke]"
 def routed(small: BaseChatModel, large: BaseChatModel) -> ChatRouter:
     """A router over two models, of which it picks the small one for a question that is not hard."""
     return ChatRouter({"small": small, "large": large})
+
+
+ALIKE = FixedPredictor({"small": 0.9, "large": 0.9})
 
 
 def always(draft: Draft) -> bool:
@@ -119,6 +122,17 @@ class TestMixture(OverScripted):
         large = self.scripted(model_name="large", **settings)
         strategy = MixtureOfAgents(("small", "large"))
         return cascading(super().make(**settings), large, strategy)
+
+
+class TestReasoning(OverScripted):
+    """A router over two of them that has them think step by step."""
+
+    streams = False  # an answer is held until it is whole
+    known_failures = TestAcceptingCascade.known_failures
+
+    def make(self, **settings: Any) -> ChatRouter:
+        made = {"small": super().make(**settings), "large": self.scripted(model_name="large")}
+        return ChatRouter(made, predictor=ALIKE, strategy=ChainOfThought(easy="low"))
 
 
 class OverMute(OverScripted):

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from llama_index.core.llms import LLM
 
-from llamaindex_router import RouterLLM
+from llamaindex_router import ChainOfThought, RouterLLM
 from tests.contracts.llamaindex import LLMContract
+from tests.fakes.core import FixedPredictor
 from tests.integration_tests.llamaindex.gates import (
     CUSTOM_CHAT,
     PLAIN_KEY,
@@ -78,6 +79,15 @@ class TestAcceptingCascade(OverScripted):
 
     def make(self, **settings: Any) -> RouterLLM:
         return accepting(super().make(**settings), Keyed(model="large"))
+
+
+class TestReasoning(OverScripted):
+    """A router over two of them that has them think step by step."""
+
+    def make(self, **settings: Any) -> RouterLLM:
+        made = {"small": super().make(**settings), "large": Keyed(model="large")}
+        chances = FixedPredictor({"small": 0.9, "large": 0.9})
+        return RouterLLM(made, predictor=chances, strategy=ChainOfThought(easy="low"))
 
 
 class TestEscalatingCascade(OverScripted):
