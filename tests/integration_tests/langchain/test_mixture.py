@@ -14,11 +14,18 @@ from typing import Any
 import pytest
 from langchain.agents import create_agent
 from langchain_core.exceptions import ModelRateLimitError
+from langchain_core.globals import set_llm_cache
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage
 from langchain_core.runnables import Runnable
 
-from langchain_router import ChatRouter, MixtureOfAgents, StreamInterruptedError
+from langchain_router import (
+    ChatRouter,
+    ChatRouterMiddleware,
+    MixtureOfAgents,
+    StreamInterruptedError,
+)
+from tests.contracts.langchain import CountingCache
 from tests.fakes.chat_models import ScriptedChat
 from tests.fakes.core import FixedPredictor
 from tests.fakes.openai_server import Fault, OpenAIServer
@@ -182,6 +189,20 @@ def test_braces_and_brackets_reach_it_as_they_are() -> None:
     assert odd in models["large"].calls[0].messages[-1].content
 
 
+def test_a_cache_answers_a_mixture_that_it_has_seen() -> None:
+    models = scripted(plain)
+    llm = mixture(models)
+    cache = CountingCache()
+    set_llm_cache(cache)
+    try:
+        first, second = (llm.invoke("Where to?").text for _ in range(2))
+    finally:
+        set_llm_cache(None)
+    assert first == second
+    assert (cache.writes, cache.hits) == (3, 3)  # the aggregator's, too, is the same request
+    assert len(models["large"].calls) == 1
+
+
 def test_two_layers_read_each_other() -> None:
     models = scripted(plain)
     models["small"].replies = ["First, it is a.", "Second, it is a."]
@@ -249,6 +270,17 @@ def test_nothing_follows_what_langgraph_has_shown() -> None:
 
 
 # --- inside an agent ---
+
+
+def test_the_middleware_mixes_too() -> None:
+    models = scripted(plain)
+    llm = mixture(models)
+    agent = create_agent(llm, [weather], middleware=[ChatRouterMiddleware()])
+    state = agent.invoke({"messages": [HumanMessage("Where to?")]})
+    (read,) = models["large"].calls
+    assert all(text in read.messages[-1].content for text in TEXTS)
+    assert [tool["function"]["name"] for tool in read.kwargs["tools"]] == ["weather"]
+    assert state["messages"][-1].response_metadata["router"]["candidate"] == "large"
 
 
 @both_ways
