@@ -48,16 +48,22 @@ def parser(about: str | None) -> argparse.ArgumentParser:
 
 
 @contextmanager
-def pair(options: argparse.Namespace) -> Iterator[tuple[Models, Wattmeter]]:
-    """Serve both models; give their clients, weakest first, and what measures them."""
+def pair(options: argparse.Namespace, *, tools: bool = False) -> Iterator[tuple[Models, Wattmeter]]:
+    """Serve both models; give their clients, weakest first, and what measures them.
+
+    Args:
+        options: Of a `parser`.
+        tools: They are to call tools.
+    """
     reach_loopback_directly()
     with ExitStack() as stack:
         machine = machine_meter()
 
         def local(model: Any) -> Clients:
             file = obtain(model, cache_folder(), Console(), lambda: None)
-            endpoint = stack.enter_context(serve(file, options.threads))
-            return served(endpoint, model.title, machine or meter_of(endpoint.pid, options.watts))
+            endpoint = stack.enter_context(serve(file, options.threads, tools=tools))
+            meter = machine or meter_of(endpoint.pid, options.watts)
+            return served(endpoint, model.title, meter, tools=tools)
 
         models = {"small": local(SMALL), "large": local(LARGE)}
         own = machine or meter_of(os.getpid(), options.watts)

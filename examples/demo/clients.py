@@ -55,8 +55,15 @@ def reach_loopback_directly() -> None:
         os.environ[name] = f"{others},127.0.0.1" if others else "127.0.0.1"
 
 
-def served(endpoint: Endpoint, title: str, meter: Meter) -> Clients:
-    """Clients for a model of ours. Its server keeps to a JSON schema but parses no tool calls."""
+def served(endpoint: Endpoint, title: str, meter: Meter, *, tools: bool = False) -> Clients:
+    """Clients for a model of ours. Its server keeps to a JSON schema.
+
+    Args:
+        endpoint: Where it is served.
+        title: What it is called in print.
+        meter: Measures its energy.
+        tools: Its server reads tool calls, too.
+    """
     return Clients(
         title=title,
         chat=ChatOpenAI(
@@ -79,12 +86,12 @@ def served(endpoint: Endpoint, title: str, meter: Meter) -> Clients:
             max_retries=0,
             context_window=CONTEXT_WINDOW,
             is_chat_model=True,
-            is_function_calling_model=False,
+            is_function_calling_model=tools,
         ),
         local=True,
         meter=meter,
         context_window=CONTEXT_WINDOW,
-        capabilities={"tool_calling": False, "structured_output": True},
+        capabilities={"tool_calling": tools, "structured_output": True},
     )
 
 

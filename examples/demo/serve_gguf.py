@@ -1,17 +1,20 @@
 """The child process behind `server.py`: serves one GGUF file until its standard input closes.
 
-In: one line of JSON, `{"model", "key", "threads", "context_window"}`, on standard input, where
-no other process can read the key. Out: one line of JSON, `{"url"}`, once the model is loaded.
+In: one line of JSON, `{"model", "key", "threads", "context_window", "tools"}`, on standard input,
+where no other process can read the key. Out: one line of JSON, `{"url"}`, once the model is loaded.
 The parent never has to kill it: however the parent ends, the pipe closes, and this ends too.
 """
 
 import json
 import sys
+from pathlib import Path
 
 import xllamacpp
 
 
-def parameters(model: str, key: str, threads: int, context_window: int) -> xllamacpp.CommonParams:
+def parameters(
+    model: str, key: str, threads: int, context_window: int, tools: bool
+) -> xllamacpp.CommonParams:
     """The settings of llama.cpp: one caller at a time, loopback only, no cached prompts.
 
     A prompt is sent several times in this demo; reading it from a cache the second time would
@@ -29,6 +32,9 @@ def parameters(model: str, key: str, threads: int, context_window: int) -> xllam
     params.port = 0  # any free one
     params.api_keys = [key]
     params.ui = False
+    params.endpoint_metrics = tools
+    if tools:
+        params.chat_template = Path(__file__).with_name("tools.jinja").read_text(encoding="utf-8")
     params.endpoint_slots = False
     params.verbosity = 1  # errors
     return params

@@ -50,21 +50,29 @@ def default_threads() -> int:
 
 
 @contextmanager
-def serve(model: Path, threads: int, startup_s: float = 120.0) -> Iterator[Endpoint]:
+def serve(
+    model: Path, threads: int, startup_s: float = 120.0, *, tools: bool = False
+) -> Iterator[Endpoint]:
     """Serves a GGUF file from a process of its own for as long as the context lasts.
 
     Args:
         model: The file.
         threads: How many threads compute.
         startup_s: Seconds that loading may take.
+        tools: Read tool calls out of what it says, by `tools.jinja` in place of the model's own
+            template, and tell at `/metrics` how many tokens it has read and written.
 
     Raises:
         ServerError: The process ended, or was silent for `startup_s`.
     """
     key = secrets.token_urlsafe(24)
     setup = {
-        "model": str(model), "key": key, "threads": threads, "context_window": CONTEXT_WINDOW
-    }  # fmt: skip
+        "model": str(model),
+        "key": key,
+        "threads": threads,
+        "context_window": CONTEXT_WINDOW,
+        "tools": tools,
+    }
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
             [sys.executable, "-P", str(Path(__file__).with_name("serve_gguf.py"))],
