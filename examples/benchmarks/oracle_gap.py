@@ -13,8 +13,9 @@ chosen on labelled prompts, from predictions that have not seen these. Two kinds
 - by the prompt alone: qualities are predicted, and of quality less λ times the usual cost the
   highest is taken. Half of a table is labelled, at most 1,600 prompts;
 - by looking at answers, where they are stored: models are asked one after the other, the cheapest
-  first, and the best single one last or never; their final answers are compared and judged by a verifier. Each call is
-  charged. Half of the prompts are labelled and the others tested, then the other way round.
+  first, and the best single one last or never; their final answers are compared and judged by a
+  verifier. Each call is charged. Half of the prompts are labelled and the others tested, then the
+  other way round.
 
 An oracle over many models is partly luck: somebody is right by chance. `told` looks for what is
 not: the models are split into two halves at random, and whom to ask of the one half is predicted
@@ -133,8 +134,7 @@ def by_answers(answered: Answered, options: argparse.Namespace) -> dict[str, Any
             labelled = answered.outcomes(known)
             half = Half(labelled, answered.outcomes(others), labelled.cost.mean(axis=0))
             parts.append(
-                ways_by_prompt(half, seed, {"clusters": baselines.clusters})
-                | ways_by_answers(answered, known, others, seed)
+                ways_by_prompt(half, seed) | ways_by_answers(answered, known, others, seed)
             )
         each.append({way: _joined([part[way] for part in parts]) for way in parts[0]})
     return summary(table, each, options) | {"labels": len(everything) // 2}
