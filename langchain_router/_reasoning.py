@@ -47,7 +47,7 @@ def reasoning_of(
     if not candidate.capabilities.get("reasoning_effort_levels"):
         longest = longest_answer(candidate, prompt.max_tokens, limit)
         if "thinking" in fields:
-            return _thinking(level, prompt, longest)
+            return _thinking(candidate, level, prompt, longest)
         if "thinking_budget" in fields and getattr(model, "reasoning_effort", None) is None:
             return {"thinking_budget": thinking_tokens(level, longest) or _LEAST_BUDGET}
         if "reasoning" in fields and "reasoning_effort" not in fields:  # Ollama's
@@ -61,7 +61,9 @@ def reasoning_of(
     return {"reasoning": {**own, "effort": effort}} if own else {"reasoning_effort": effort}
 
 
-def _thinking(level: Reasoning, prompt: Prompt, longest: int | None) -> dict[str, Any]:
+def _thinking(
+    candidate: Candidate, level: Reasoning, prompt: Prompt, longest: int | None
+) -> dict[str, Any]:
     """Return Anthropic's arguments for models that know no efforts.
 
     They can neither think where a tool call is forced, as one is for structured output, nor begin
@@ -71,4 +73,5 @@ def _thinking(level: Reasoning, prompt: Prompt, longest: int | None) -> dict[str
         return {}
     if (tokens := thinking_tokens(level, longest)) is None:
         return {"thinking": {"type": "disabled"}}
-    return {"thinking": {"type": "enabled", "budget_tokens": tokens}, "temperature": 1}
+    warm = {} if candidate.capabilities.get("temperature") is False else {"temperature": 1}
+    return {"thinking": {"type": "enabled", "budget_tokens": tokens}, **warm}

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from shared_core.strategies.cascade import Cascade
     from shared_core.strategies.chain_of_thought import ChainOfThought
     from shared_core.strategies.mixture import MixtureOfAgents
+    from shared_core.strategies.self_consistency import SelfConsistency
     from shared_core.strategies.verifiers.agreement import Agreement
     from shared_core.strategies.verifiers.arithmetic import Arithmetic
     from shared_core.strategies.verifiers.judge import Judge
@@ -90,6 +91,7 @@ __all__ = [
     "Router",
     "RouterError",
     "Scope",
+    "SelfConsistency",
     "Single",
     "StorageError",
     "StreamInterruptedError",
@@ -127,6 +129,7 @@ _LAZY = {
     "MixtureOfAgents": "shared_core.strategies.mixture",
     "Reader": "shared_core.strategies.verifiers.reader",
     "Router": "shared_core.router",
+    "SelfConsistency": "shared_core.strategies.self_consistency",
     "Structure": "shared_core.strategies.verifiers.structure",
     "Wording": "shared_core.strategies.verifiers.wording",
     "measured": "shared_core.accounting.energy.meters",

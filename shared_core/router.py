@@ -156,8 +156,9 @@ class Router:
     @cached_property
     def _overlaps(self) -> Mapping[tuple[str, str], float]:
         """What candidates have in common; told once, and only for a strategy that asks."""
-        sample = getattr(self.predictor, "sample", None)
-        if sample is None or not getattr(self.strategy, "needs_overlaps", False):
+        needed = getattr(self.strategy, "needs_overlaps", False)
+        sample = getattr(self.predictor, "sample", None) if needed else None
+        if sample is None:
             return {}
         from shared_core.decision.overlaps import overlaps
 

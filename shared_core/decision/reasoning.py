@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from shared_core.tokens import TOKENS_TO_THINK
 from shared_core.types import Candidate, Reasoning
 
 __all__ = ["LEVELS", "effort_of", "longest_answer", "reasons", "thinking_tokens"]
@@ -18,9 +19,6 @@ LEVELS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
 _USUAL: Final = ("low", "medium", "high")
 """What every model that takes an effort knows, where nobody says which (o1 knows no others)."""
-
-_TOKENS: Final = {"low": 1024, "medium": 8192, "high": 24576}
-"""Tokens to think in, as Google translates efforts (Gemini API, "OpenAI compatibility")."""
 
 _FEWEST: Final = 1024
 """The fewest that Anthropic takes ("Building with extended thinking")."""
@@ -68,6 +66,6 @@ def thinking_tokens(level: Reasoning, longest: int | None) -> int | None:
         longest: Most output tokens, which thinking is a part of: half of it is left to the answer,
             and where that leaves too little to think in, the model does not.
     """
-    wanted = _TOKENS.get(level, 0)
+    wanted = TOKENS_TO_THINK.get(level, 0)
     tokens = wanted if longest is None else min(wanted, longest // 2)
     return tokens if tokens >= _FEWEST else None

@@ -10,9 +10,9 @@ from shared_core.errors import (
     BudgetExceededError,
     DeadlineExceededError,
 )
-from shared_core.types import Decision, Prompt, Steps
+from shared_core.types import Decision, Prompt, Reply, Steps
 
-__all__ = ["Strategy", "failure"]
+__all__ = ["Strategy", "failure", "unparsed"]
 
 
 class Strategy(Protocol):
@@ -46,3 +46,11 @@ def failure(failures: Sequence[tuple[str, Exception]]) -> Exception:
     error = AllCandidatesFailedError(failures)
     error.__cause__ = last
     return error
+
+
+def unparsed(prompt: Prompt, reply: Reply) -> str | None:
+    """Return why there is nothing to hand on of what was asked for; an agent may call tools."""
+    if reply.parse_error is not None:
+        return type(reply.parse_error).__name__
+    asked = prompt.schema is not None and not reply.tool_calls
+    return "it gave none of what was asked for" if asked and reply.parsed is None else None

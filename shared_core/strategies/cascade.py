@@ -17,7 +17,7 @@ from operator import itemgetter
 from typing import Any, Final, Literal
 
 from shared_core.errors import ConfigurationError
-from shared_core.strategies.base import failure
+from shared_core.strategies.base import failure, unparsed
 from shared_core.strategies.single import Single
 from shared_core.strategies.stakes import Stakes
 from shared_core.strategies.verifiers.base import Verifier, as_verifiers, is_share, logit
@@ -171,7 +171,7 @@ class _Ascent:
         if reply.error is not None:
             self._failed(reply)
             return None
-        if (fault := self._unparsed(reply)) is not None:
+        if (fault := unparsed(self._prompt, reply)) is not None:
             yield (Verdict("parser", 0.0, fault, name),)
             self._stakes.learn(name, 0.0)
             return None
@@ -250,13 +250,6 @@ class _Ascent:
             return False
 
         return Watch(drops, all(getattr(v, "inline_glance", True) for v in glancing))
-
-    def _unparsed(self, reply: Reply) -> str | None:
-        """Return why there is nothing to hand on of what was asked for; an agent may call tools."""
-        if reply.parse_error is not None:
-            return type(reply.parse_error).__name__
-        asked = self._prompt.schema is not None and not reply.tool_calls
-        return "it gave none of what was asked for" if asked and reply.parsed is None else None
 
     def _prior(self, name: str) -> float:
         return self._stakes.of(name).quality

@@ -2,7 +2,8 @@
 
 In: a decision. Out: the chosen candidate's answer, without its reasoning. How much it reasons is
 decided for each call, which for an agent is each step, as the policy decides between candidates:
-the least effort answers whose expected quality is at most δ under that of the greatest.
+the least effort, which costs the fewest tokens, whose expected quality is at most δ under that of
+the greatest. Where a budget nears its end the policy raises δ, and there is less reasoning.
 
 A model that is known to reason (`Decision.reasoners`) is asked with the parameter "reasoning". Any
 other is asked to think step by step and to write its answer under a marker, where nothing else than
@@ -14,30 +15,27 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Final
 
 from shared_core.errors import ConfigurationError
 from shared_core.strategies.base import failure
+from shared_core.tokens import TOKENS_TO_THINK
 from shared_core.types import Ask, Decision, Prompt, Reasoning, Reply, Steps, Turn, Verdict
 
 __all__ = ["ChainOfThought"]
 
-_LEFT: Final[dict[Reasoning, float]] = {"none": 1.0, "low": 0.75, "medium": 0.6, "high": 0.54}
+_LEFT: Final[dict[Reasoning, float]] = {"none": 1.0, "low": 0.79, "medium": 0.63, "high": 0.57}
 """Of the errors that a model makes without reasoning, the share that is left at each effort.
 
-Low: on the third of MMLU-Pro's questions (train_mmlu_pro_nonmmlu) that models get wrong most often,
-step by step mends 34 % of Llama-3.1-70B-Instruct's errors, on all of them 26 % (95 %: 24 to 28);
-"To CoT or not to CoT?" (Sprague et al., arXiv 2409.12183) finds a gain on mathematics, symbols and
-logic, and hardly any elsewhere. Medium and high: of the errors of o1, o3-mini and o4-mini at low
-effort on LiveCodeBench (train_livecodebench_to_2024_03), medium mends 20 % (9 to 30), high 28 % (17
-to 37); 15 and 26 % on hard problems, 24 and 32 % on medium ones. A share of the errors, so that
-there is little to gain where few are expected."""
+Low: an assumption, about what thinking step by step mends in mathematics and logic; elsewhere it
+mends hardly anything ("To CoT or not to CoT?", Sprague et al., arXiv 2409.12183). Medium and high: of the errors of o1, o3-mini and o4-mini at low effort on
+programming problems, medium mends 20 % (95 %: 9 to 30), high 28 % (16 to 37), by
+examples/benchmarks/reasoning_effort.py. It is a share of the errors, so that there is little to
+gain where few are expected."""
 
 _PROMPTED: Final = "low"
 """The level that thinking step by step on request counts as."""
-
-_ROOM: Final = 1024
-"""Output tokens under which a limit of the caller's leaves no room to reason in."""
 
 _CUT: Final = frozenset({"length", "max_tokens", "max_output_tokens"})
 """What providers call an end that the limit of an answer's length made, in small letters."""
@@ -52,8 +50,9 @@ class ChainOfThought:
     """Ask the chosen candidate to reason as much as the prompt is worth; see the module.
 
     With tools, in a tool loop and for structured output nothing is said besides the prompt: only
-    the parameter is set, on models that have it. A limit of the answer's length under 1,024 tokens
-    leaves no room to reason in: `easy` then holds for every prompt.
+    the parameter is set, on models that have it. A caller's limit of the answer's length has to
+    leave room to reason in (`TOKENS_TO_THINK`: 1,024 tokens at low effort, 24,576 at high), else a
+    lesser effort is the most.
 
     An answer that has to be taken from under its marker is held back until it is whole, and a
     stream then gives it in one chunk; `<think>…</think>` before it goes too. One without a marker
@@ -117,7 +116,7 @@ class ChainOfThought:
             failures.append((name, reply.error))
             if not reply.retryable:
                 break
-        if cut is not None and cut.text.strip():
+        if cut is not None and cut.text.strip() and not reply.shown:
             return cut
         raise failure(failures)
 
@@ -146,10 +145,10 @@ class ChainOfThought:
         self, prompt: Prompt, wrong: float, delta: float, least: Reasoning, most: Reasoning
     ) -> Reasoning:
         """Return the least effort that is expected to be at most δ worse than the most."""
-        if prompt.max_tokens is not None and prompt.max_tokens < _ROOM:
-            return least
+        limit = inf if prompt.max_tokens is None else prompt.max_tokens
         between = [name for name in _LEFT if _LEFT[least] >= _LEFT[name] >= _LEFT[most]]
-        return next(n for n in between if wrong * (_LEFT[n] - _LEFT[most]) <= delta)
+        fit = [n for n in between if n == least or TOKENS_TO_THINK[n] <= limit]
+        return next(n for n in fit if wrong * (_LEFT[n] - _LEFT[fit[-1]]) <= delta)
 
 
 _REQUEST: Final = (

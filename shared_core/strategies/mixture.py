@@ -9,15 +9,16 @@ answers alone.
 
 from __future__ import annotations
 
+import hashlib
 import json
-import secrets
 from collections.abc import Generator, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import islice
 from math import inf
 from typing import Any, ClassVar, Final
 
 from shared_core.errors import BudgetExceededError, ConfigurationError
-from shared_core.strategies.base import failure
+from shared_core.strategies.base import failure, unparsed
 from shared_core.strategies.comparing import key_of
 from shared_core.strategies.quoting import between, fitted
 from shared_core.strategies.single import Single
@@ -33,7 +34,7 @@ _ROUNDING: Final = 1e-9
 _MOST_PROPOSERS: Final = 10
 _MOST_LAYERS: Final = 4
 _BYTES_PER_TOKEN: Final = 3  # code and numbers have fewer than the four of prose
-_AROUND: Final = 60  # bytes of the two lines around a proposal, at most
+_AROUND: Final = 100  # bytes of the two lines around a proposal, at most
 _LONGEST: Final = 120_000  # bytes of all proposals together, where no window says less
 _LEAST: Final = 200  # bytes of a proposal: with less room there is nothing to read
 
@@ -97,29 +98,23 @@ class MixtureOfAgents:
     max_usd: float | None = None
     temperature: float | None = None
     needs_overlaps: ClassVar[bool] = True
-    _named: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        named = _names(self.proposers)
-        object.__setattr__(self, "_named", named)
-        if named:  # an iterator is empty by now
-            object.__setattr__(self, "proposers", named)
-        most, name = _MOST_PROPOSERS, self.aggregator
+        if not isinstance(self.proposers, (int, str)):  # an iterator is empty the second time
+            object.__setattr__(self, "proposers", _names(self.proposers))
+        most, writer = _MOST_PROPOSERS, self.aggregator
+        named = 2 <= len(self._named) <= most
         for label, holds, rule in (
             ("proposers", named or _is_whole(self.proposers, 2, most), f"2 to {most}, or names"),
             ("layers", _is_whole(self.layers, 1, _MOST_LAYERS), f"1 to {_MOST_LAYERS}"),
-            ("aggregator", name is None or _is_name(name), "a candidate's name"),
+            ("aggregator", writer is None or _is_name(writer), "a candidate's name"),
             ("at_once", _is_whole(self.at_once, 1), "1 or more"),
-            ("agree", self.agree is None or _is_number(self.agree, 0.5, 1), "0.5 to 1, or None"),
-            ("skip", self.skip is None or _is_number(self.skip, 0, 1), "0 to 1, or None"),
+            ("agree", _is_number_or_none(self.agree, 0.5, 1), "0.5 to 1, or None"),
+            ("skip", _is_number_or_none(self.skip, 0, 1), "0 to 1, or None"),
             ("gain", _is_number(self.gain, 0, 1), "0 to 1"),
-            ("max_usd", self.max_usd is None or _is_number(self.max_usd, 0), "0 or more"),
-            (
-                "temperature",
-                self.temperature is None or _is_number(self.temperature, 0, 2),
-                "0 to 2",
-            ),
+            ("max_usd", _is_number_or_none(self.max_usd, 0), "0 or more, or None"),
+            ("temperature", _is_number_or_none(self.temperature, 0, 2), "0 to 2, or None"),
         ):
             if not holds:
                 given = getattr(self, label)
@@ -146,6 +141,10 @@ class MixtureOfAgents:
     def names(self) -> tuple[str, ...]:
         """Candidates that it counts on by name."""
         return (*self._named, *([self.aggregator] if self.aggregator is not None else []))
+
+    @property
+    def _named(self) -> tuple[str, ...]:
+        return self.proposers if isinstance(self.proposers, tuple) else ()
 
     @property
     def _params(self) -> Mapping[str, Any]:
@@ -201,7 +200,7 @@ class _Mixing:
             if written is not None:
                 return written
         best = self._best()
-        yield (self._verdict(f"{self._count()} came, and nobody wrote an answer out of it", best),)
+        yield (self._verdict(f"{self._count()} came, and this is the best of what there is", best),)
         return best
 
     def writers(self) -> list[str]:
@@ -217,7 +216,8 @@ class _Mixing:
     def _layer(self, layer: int) -> Sending:
         """Have the team propose; return the proposal that settles it, if one does."""
         read = {name: self._references(name) for name in self._team}
-        found, waiting = list[Reply](), list(self._team)
+        waiting = [name for name in self._team if read[name] or not self._proposals]
+        found: list[Reply] = []
         lead = waiting[0] if not layer and self._prompt.in_tool_loop else None
         while waiting and not self._spent:
             count = 1 if lead in waiting else self._mixture.at_once
@@ -225,9 +225,7 @@ class _Mixing:
             replies: tuple[Reply, ...] = yield tuple([self._ask(name, read[name]) for name in wave])
             found += [reply for reply in replies if self._keeps(reply)]
             if lead in wave and found and found[0].tool_calls:
-                yield (
-                    self._verdict("it reads the tool's result, and calls tools again", found[0]),
-                )
+                yield (self._verdict("it has read the tool's result, and calls on", found[0]),)
                 return found[0]
             if agreeing := self._agreeing(found, waiting):
                 best = max(agreeing, key=self._weight)
@@ -240,8 +238,8 @@ class _Mixing:
     def _aggregate(self) -> Sending:
         """Have the proposals read, and the answer written in sight; None where nobody could."""
         reply: Reply
-        able = [(name, turns) for name in self.writers() if (turns := self._references(name))]
-        for name, turns in able[: 1 + len(self._decision.fallbacks)]:
+        able = ((n, turns) for n in self.writers() if (turns := self._references(n)))
+        for name, turns in islice(able, 1 + len(self._decision.fallbacks)):
             (reply,) = yield (Ask(name, turns=turns),)
             if reply.error is None:
                 note = f"{self._count()} reached {name}, which wrote the answer"
@@ -279,11 +277,8 @@ class _Mixing:
         if reply.error is not None:
             self._failed(reply)
             return False
-        if reply.tool_calls:
-            return reply.parse_error is None
-        if self._prompt.schema is not None:
-            return reply.parse_error is None and reply.parsed is not None
-        return bool(reply.text.strip())
+        said = reply.tool_calls or reply.parsed is not None or reply.text.strip()
+        return bool(said) and unparsed(self._prompt, reply) is None
 
     def _failed(self, reply: Reply) -> None:
         self._failures.append(reply)
@@ -329,7 +324,7 @@ class _Mixing:
         texts, room = [_told(reply) for reply in self._proposals], self._room(name)
         if room < min(_LEAST * len(texts), sum(map(size_of, texts))):
             return ()
-        mark = secrets.token_hex(8)  # drawn after they were written: none can hold it
+        mark = _mark(texts)
         quoted = [
             between(f"PROPOSAL {number}", mark, text)
             for number, text in enumerate(fitted(texts, room), start=1)
@@ -363,6 +358,19 @@ def _groups(replies: Sequence[Reply]) -> list[list[Reply]]:
     return list(groups.values())
 
 
+def _mark(texts: Sequence[str]) -> str:
+    """Return a mark that none of the texts can hold, which would have to hold its own hash then.
+
+    Drawn at random it would be another for each call, and caches could not answer.
+    """
+    whole = hashlib.sha256()
+    for text in texts:
+        data = text.encode("utf-8", "replace")
+        whole.update(len(data).to_bytes(8))
+        whole.update(data)
+    return whole.hexdigest()[:16]
+
+
 def _told(reply: Reply) -> str:
     """Return a proposal as text: what it says, the tools that it calls, its structured output."""
     if reply.tool_calls:
@@ -380,13 +388,10 @@ def _json(value: Any) -> str:
         return str(plain)
 
 
-def _names(given: object) -> tuple[str, ...]:
-    """Return the names among what was given for proposers; none where it is a number, or wrong."""
-    if isinstance(given, str) or not isinstance(given, Iterable):
-        return ()
-    names = tuple(dict.fromkeys(given))
-    right = 2 <= len(names) <= _MOST_PROPOSERS and all(map(_is_name, names))
-    return names if right else ()
+def _names(given: Any) -> Any:
+    """Return names, each once; what holds anything else, or nothing, as it is."""
+    names = list(given) if isinstance(given, Iterable) else []
+    return tuple(dict.fromkeys(names)) if names and all(map(_is_name, names)) else given
 
 
 def _is_name(value: object) -> bool:
@@ -400,3 +405,7 @@ def _is_whole(value: object, low: int, high: float = inf) -> bool:
 def _is_number(value: object, low: float, high: float = inf) -> bool:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return number and low <= value <= high and value < inf  # type: ignore[operator]
+
+
+def _is_number_or_none(value: object, low: float, high: float = inf) -> bool:
+    return value is None or _is_number(value, low, high)

@@ -77,9 +77,9 @@ class Team:
 
         Each is right where its ability passes how hard the prompt is for all of them: a normal
         distribution with one common factor (as Vasicek's of loans that fail together, 1987), whose
-        share is the mean overlap of each two. On sets of two to four models of three data sets of
-        train_zeroeval_crux_math_zebra and of MMLU-Pro, with `COMMON_OVERLAP`, it is off by .01 to
-        .06 (root mean square), by .01 to .02 with overlaps from 200 prompts.
+        share is the mean overlap of each two. For three models of four data sets that is off by .02
+        to .04 (root mean square) with `COMMON_OVERLAP`, by .02 with overlaps from 200 prompts
+        (examples.benchmarks.mixture).
         """
         pairs = list(combinations(names, 2))
         shared = sum(self._overlap(*pair) for pair in pairs) / max(1, len(pairs))

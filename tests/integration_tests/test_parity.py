@@ -22,7 +22,14 @@ if not hasattr(types, "ToolCallBlock"):
     pytest.skip("the scripted LLMs need LlamaIndex's tool call blocks", allow_module_level=True)
 
 from langchain_router import ChatRouter
-from llamaindex_router import Candidate, Cascade, Draft, RouterLLM, Verdict
+from llamaindex_router import (
+    Candidate,
+    Cascade,
+    ChainOfThought,
+    Draft,
+    RouterLLM,
+    Verdict,
+)
 from shared_core.types import Ask, Check, Turn, Verification
 from tests.fakes.chat_models import ScriptedChat
 from tests.fakes.core import FixedPredictor
@@ -111,6 +118,17 @@ CASES: dict[str, tuple[Any, dict[str, list[Any]]]] = {
     "the last fails": (lambda _: 0.2, {"large": [Busy()]}),
     "an empty draft": (long_enough, {"small": [""]}),
     "odd text": (long_enough, {"small": ["\u202e\u0000 \U0001f600 1+1=3"]}),
+}
+
+
+THINKING = ChainOfThought(easy="low")
+HELD = "I think.\n=== ANSWER ===\nParis"
+REASONED: dict[str, dict[str, list[Any]]] = {
+    "under its marker": {"large": [HELD]},
+    "no marker": {"large": ["<think>I think.</think>Paris"]},
+    "nothing, then something": {"large": ["<think>I think.", "Paris"]},
+    "nothing twice": {"large": ["", Busy()], "middle": [HELD]},
+    "another answers": {"large": [Busy()], "middle": [HELD]},
 }
 
 
@@ -229,6 +247,13 @@ def the_same(replies: dict[str, list[Any]], about: Callable[[], dict[str, Any]])
 def test_both_frameworks_and_all_forms_do_the_same(case: str) -> None:
     verify, replies = CASES[case]
     the_same(replies, lambda: about(verify))
+
+
+@pytest.mark.parametrize("case", REASONED)
+def test_answers_are_found_alike(case: str) -> None:
+    told = {"predictor": CHANCES, "strategy": THINKING}
+    entry = the_same(REASONED[case], lambda: told)
+    assert entry["outcome"] == "answered"
 
 
 def test_the_cases_end_in_every_way() -> None:

@@ -44,7 +44,7 @@ def test_every_block_runs_and_prints_what_is_written(
 
 def test_most_blocks_print_something() -> None:
     found = [bool(said) for language, _, said in blocks(TUTORIAL) if language == "python"]
-    assert len(found) >= 20
+    assert len(found) >= 15
     assert sum(found) >= len(found) - 1
 
 

@@ -21,7 +21,7 @@ from shared_core.strategies.verifiers.json_text import decoded, held_value
 from shared_core.strategies.verifiers.schema import misfit
 from shared_core.types import Check, Draft, Prompt, Reply, Verdict, Verification
 
-__all__ = ["Structure"]
+__all__ = ["Structure", "is_cut_off"]
 
 _FAILED = 0.02
 _CUT_OFF = 0.1
@@ -32,6 +32,11 @@ _SHORT_CODE: Final = 500  # characters that parse in well under a millisecond
 _ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
 _KEPT: Final = "\\'\"\r\n"
 _NO_PYTHON: Final = re.compile(r"^[ \t]*(?:>>>|[%!?])|\.\.\.\n|^\.\.\. |…", re.MULTILINE)
+
+
+def is_cut_off(reply: Reply) -> bool:
+    """Tell whether a reply ended because it might get no longer, as the provider says."""
+    return (reply.finish_reason or "").casefold() in _CUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,7 @@ class Structure:
     def _look(self, draft: Draft) -> Verdict:
         if failure := _failure(draft):
             return Verdict(self.name, min(draft.prior, _FAILED), failure)
-        if (draft.reply.finish_reason or "").casefold() in _CUT:
+        if is_cut_off(draft.reply):
             return Verdict(self.name, min(draft.prior, _CUT_OFF), "it is cut off")
         return Verdict(self.name, None, _found(draft))
 

@@ -1,4 +1,4 @@
-"""Chain of thought: how much reasoning is asked for, what is taken for the answer, what is shown."""
+"""Chain of thought: how much reasoning is asked for, what is the answer, what is shown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import pytest
 
 from shared_core import (
     AllCandidatesFailedError,
-    BudgetExceededError,
     ChainOfThought,
     ConfigurationError,
     Router,
@@ -96,9 +95,12 @@ def test_it_keeps_to_the_ends_that_it_is_given() -> None:
     assert level_of(ChainOfThought("none", "none"), 0.0) == "none"
 
 
-def test_a_short_limit_of_the_callers_leaves_no_room() -> None:
+def test_a_short_limit_of_the_callers_leaves_less_room() -> None:
     reasoners = frozenset({"small"})
-    for limit, level in ((100, "none"), (1024, "medium"), (None, "medium")):
+    for limit, level in (
+        *((100, "none"), (1023, "none"), (1024, "low"), (8191, "low")),
+        *((8192, "medium"), (None, "medium")),
+    ):
         asked = prompt(max_tokens=limit)
         run = started(ChainOfThought(), decided(0.3, reasoners=reasoners), asked)
         run.resume(run.wishes)
@@ -258,10 +260,19 @@ def test_without_an_answer_it_is_asked_again_plainly(
 
 @every_driver
 def test_what_was_cut_off_is_better_than_nothing(driver: Driver) -> None:
-    full = BudgetExceededError("full")
-    transport = Transport(["length"], small=["thought and thou", full], large=[full])
-    transport.retryable = lambda error: True
+    transport = Transport(["length"], small=["thought and thou", LOST], large=[LOST])
     assert driver(started(), transport) == "thought and thou"
+
+
+def test_nothing_follows_what_somebody_has_seen() -> None:
+    strategy = ChainOfThought()
+    steps = strategy.steps(prompt(), decided(names=("small",)))
+    next(steps)
+    steps.send(())
+    steps.send((Reply("small", text="thought and", finish_reason="length"),))
+    steps.send(())
+    with pytest.raises(ConnectionError):
+        steps.send((Reply("small", error=LOST, shown=True),))
 
 
 @every_driver
