@@ -19,6 +19,7 @@ from langchain_router import (
     ChainOfThought,
     ChatRouter,
     MixtureOfAgents,
+    SelfConsistency,
 )
 from shared_core.strategies.base import Strategy
 from shared_core.types import Draft
@@ -85,10 +86,11 @@ class Strategic(Routed):
     """A router with another strategy than the default."""
 
     strategy: ClassVar[Strategy]
+    qualities: ClassVar[dict[str, float]] = {"small": 0.6, "large": 0.95}
 
     @property
     def chat_model_params(self) -> dict[str, Any]:
-        predictor = FixedPredictor({"small": 0.6, "large": 0.95})
+        predictor = FixedPredictor(self.qualities)
         return {**super().chat_model_params, "predictor": predictor, "strategy": self.strategy}
 
 
@@ -134,7 +136,36 @@ class TestReasoning(Strategic, ChatModelIntegrationTests):
     strategy = ChainOfThought()
 
 
-class TestMixing(Strategic, ChatModelIntegrationTests):
+several_model_starts = pytest.mark.xfail(
+    reason="it asserts that one model is started per call; several are asked side by side here",
+    raises=AssertionError,
+    strict=True,
+)
+
+
+class Several(Strategic):
+    """A router that asks several times for each answer: neither model is known to be better."""
+
+    qualities: ClassVar[dict[str, float]] = {"small": 0.6, "large": 0.65}
+
+    @several_model_starts
+    @every_schema
+    def test_structured_output(self, model: BaseChatModel, schema_type: Any) -> None:
+        super().test_structured_output(model, schema_type)  # type: ignore[misc]
+
+    @several_model_starts
+    @every_schema
+    async def test_structured_output_async(self, model: BaseChatModel, schema_type: Any) -> None:
+        await super().test_structured_output_async(model, schema_type)  # type: ignore[misc]
+
+
+class TestMixing(Several, ChatModelIntegrationTests):
     """Two propose, and one writes the answer where they do not agree."""
 
-    strategy = MixtureOfAgents(skip=None)
+    strategy = MixtureOfAgents()
+
+
+class TestVoting(Several, ChatModelIntegrationTests):
+    """One is asked several times, and says what it says most often."""
+
+    strategy = SelfConsistency()
