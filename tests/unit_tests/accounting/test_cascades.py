@@ -396,6 +396,16 @@ def test_the_reason_gives_a_strategys_own_words(said: Verdict, words: str) -> No
     assert written(account).reason.startswith(words)
 
 
+def test_a_strategys_own_words_are_no_draft_that_was_looked_at() -> None:
+    llm = router(among=BOTH)
+    for said in (Verdict("vote", None, "3 of 5 say so", "a"), of("b", 0.4), of("b", None)):
+        with begun(llm) as account:
+            account.judged(said)
+            account.reply = answered(account, Ask("a"))
+    (row,) = llm.books.ledger.report().drafts
+    assert (row["name"], row["drafts"]) == ("b", 2)
+
+
 def test_of_several_words_the_last_one_counts_and_a_probability_before_any() -> None:
     with begun(router(among=BOTH)) as account:
         for chance, note in ((None, "first"), (None, "second")):
