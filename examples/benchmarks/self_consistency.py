@@ -7,6 +7,10 @@ server that speaks OpenAI's protocol, see `--base-url` and `--model`). FOLDER ha
 their gold answers (eval_routellm_gsm8k_answers), and the answers of 17 models to all of them
 (eval_answers_gsm8k).
 
+Shuffled are the answers of the models that have a price to each question, in any order, as if one
+candidate of their mean quality had drawn them: the nearest to samples of a strong model that there
+is. They agree less than samples of one model would.
+
 All lines that name the strategy replay the answers through its own code. Predicted quality is the
 mean score of the candidate on the other half of the prompts (two folds), or 0.5 where it says so.
 Lost are points of accuracy under that of all samples. What the oracle draws is the fewest after
@@ -100,10 +104,14 @@ def main(arguments: list[str] | None = None) -> None:
     found: dict[str, Any] = {
         "command": f"{command} --seed {options.seed} --draws {options.draws}",
         "models": of_models(options),
+        "shuffled": of_samples(shuffled(options), options),
     }
-    tables = {"self consistency voters": drawn_table(found["models"]["ways"], usd=True)}
+    tables = {
+        "self consistency voters": drawn_table(found["models"]["ways"], usd=True),
+        "self consistency shuffled": drawn_table(found["shuffled"]["ways"], usd=False),
+    }
     if options.samples:
-        found["samples"] = of_samples(options)
+        found["samples"] = of_samples(read_samples(options.samples, golds(options.data)), options)
         tables["self consistency"] = drawn_table(found["samples"]["ways"], usd=False)
         shares = found["samples"]["by_share_of_majority"]
         tables["self consistency shares"] = drawn_table(shares, usd=False)
@@ -113,9 +121,8 @@ def main(arguments: list[str] | None = None) -> None:
 # --- one model's samples ---
 
 
-def of_samples(options: argparse.Namespace) -> dict[str, Any]:
+def of_samples(questions: Sequence[Question], options: argparse.Namespace) -> dict[str, Any]:
     """Return the figures of each way to draw one model's samples."""
-    questions = read_samples(options.samples, golds(options.data))
     scores = np.array([np.mean(q.right) for q in questions])
     known = [deciding({MODEL: quality}) for quality in other_half(scores, options.seed)]
     nobody = [deciding({MODEL: 0.5})] * len(questions)
@@ -245,6 +252,19 @@ def read_models(folder: Path) -> tuple[tuple[str, ...], list[Question], Floats]:
     return tuple(order), questions, np.array(scores, float)
 
 
+def shuffled(options: argparse.Namespace) -> list[Question]:
+    """Return the models' answers in any order, as if one candidate had drawn all of them."""
+    rng = np.random.default_rng(options.seed)
+    found = []
+    for question in read_models(options.data)[1]:
+        order = rng.permutation(len(question.replies))
+        replies = tuple(replace(question.replies[i], candidate=MODEL) for i in order)
+        found.append(
+            Question(replies, tuple(question.right[i] for i in order), (0.0,) * len(order))
+        )
+    return found
+
+
 # --- rules ---
 
 
@@ -301,11 +321,11 @@ def _first(question: Question, count: int) -> Outcome:
 
 def by_uniform(question: Question, _: Decision) -> Outcome:
     """Stop by the rule of Aggarwal et al.: Beta(1, 1) on the two answers ahead."""
-    for count in range(1, SAMPLES):
+    for count in range(1, len(question.replies)):
         votes = sorted(counted(question, count).values(), reverse=True) or [0]
         if ahead(votes[0], votes[1] if len(votes) > 1 else 0) > UNIFORM:
             return _first(question, count)
-    return _first(question, SAMPLES)
+    return _first(question, len(question.replies))
 
 
 def ahead(first: int, second: int) -> float:
@@ -317,8 +337,8 @@ def ahead(first: int, second: int) -> float:
 def by_oracle(question: Question, _: Decision) -> Outcome:
     """Stop as soon as the majority is that of all."""
     keys = [key_of(reply) for reply in question.replies]
-    wanted = keys[majority(question, [1.0] * SAMPLES)]
-    counts = range(1, SAMPLES + 1)
+    wanted = keys[majority(question, [1.0] * len(keys))]
+    counts = range(1, len(keys) + 1)
     stop = next(n for n in counts if keys[majority(question, [1.0] * n)] == wanted)
     return _first(question, stop)
 

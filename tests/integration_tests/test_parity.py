@@ -1,4 +1,4 @@
-"""The same cascade over the same models does the same in LangChain and in LlamaIndex.
+"""The same strategy over the same models does the same in LangChain and in LlamaIndex.
 
 In: one script for the models of both frameworks. Out: what was answered, who was asked and how it
 ended, what verifiers made of it, and what was written down; in four forms of a call each.
@@ -17,7 +17,7 @@ if not hasattr(types, "ToolCallBlock"):
     pytest.skip("the scripted LLMs need LlamaIndex's tool call blocks", allow_module_level=True)
 
 from langchain_router import ChatRouter
-from llamaindex_router import Cascade, Draft, RouterLLM, Verdict
+from llamaindex_router import Cascade, Draft, RouterLLM, SelfConsistency, Verdict
 from shared_core.types import Ask, Check, Turn, Verification
 from tests.fakes.chat_models import ScriptedChat
 from tests.fakes.core import FixedPredictor
@@ -102,6 +102,22 @@ CASES: dict[str, tuple[Any, dict[str, list[Any]]]] = {
     "odd text": (long_enough, {"small": ["\u202e\u0000 \U0001f600 1+1=3"]}),
 }
 
+SEVEN, EIGHT = "3 + 4 = 7\nThe answer is 7.", "The answer is 8."
+VOTES: dict[str, tuple[SelfConsistency, dict[str, list[Any]]]] = {
+    "all say the same": (SelfConsistency(), {"large": [SEVEN]}),
+    "the vote turns": (SelfConsistency(at_once=1), {"large": [EIGHT, SEVEN, SEVEN]}),
+    "an essay": (SelfConsistency(), {"large": [LONG]}),
+    "all take turns": (
+        SelfConsistency(voters="all", at_once=1),
+        {"small": [SEVEN], "middle": [EIGHT], "large": [EIGHT]},
+    ),
+    "a sample fails": (SelfConsistency(at_once=1), {"large": [SEVEN, Busy(), SEVEN]}),
+    "a voter fails": (
+        SelfConsistency(voters=("small", "large"), at_once=1),
+        {"small": [Busy()], "large": [SEVEN]},
+    ),
+}
+
 
 def langchain(form: str, verify: Any, replies: dict[str, list[Any]]) -> tuple[str, Any]:
     """Ask a chat model; return the text and the router."""
@@ -138,9 +154,11 @@ def llamaindex(form: str, verify: Any, replies: dict[str, list[Any]]) -> tuple[s
     return str(forms[form]() or ""), llm
 
 
-def about(verify: Any) -> dict[str, Any]:
-    """What both routers are told."""
-    return {"predictor": CHANCES, "strategy": Cascade(verify=verify, accept=0.65)}
+def about(how: Any) -> dict[str, Any]:
+    """What both routers are told: a strategy, or how the drafts of a cascade are verified."""
+    voting = isinstance(how, SelfConsistency)
+    strategy = how if voting else Cascade(verify=how, accept=0.65)
+    return {"predictor": CHANCES, "strategy": strategy}
 
 
 def steady(found: Any) -> Any:
@@ -150,9 +168,9 @@ def steady(found: Any) -> Any:
     return [steady(one) for one in found] if isinstance(found, list) else found
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [*CASES, *VOTES])
 def test_both_frameworks_and_all_forms_do_the_same(case: str) -> None:
-    verify, replies = CASES[case]
+    verify, replies = {**CASES, **VOTES}[case]
     texts, entries = {}, {}
     for ask in (langchain, llamaindex):
         for form in ("whole", "awaited", "streamed", "streamed later"):
@@ -176,3 +194,16 @@ def test_the_cases_end_in_every_way() -> None:
     assert set(answering) == set(NAMES)
     outcomes = {outcome for attempts, *_ in told for _, outcome, _ in attempts}
     assert outcomes == {"answered", "dropped", "failed"}
+
+
+def test_the_votes_end_as_they_should() -> None:
+    told = {}
+    for case, (strategy, replies) in VOTES.items():
+        text, llm = llamaindex("whole", strategy, replies)
+        (verdict,) = last(llm)["verdicts"]
+        told[case] = (text, len(last(llm)["attempts"]), verdict["note"])
+    assert told["all say the same"] == (SEVEN, 2, "2 of 2 say the same (of at most 16)")
+    assert told["the vote turns"][0] == SEVEN
+    assert told["an essay"] == (LONG, 1, "its answer cannot be compared")
+    assert told["all take turns"][0] == EIGHT
+    assert told["a sample fails"][0] == told["a voter fails"][0] == SEVEN
