@@ -169,7 +169,7 @@ class _Poll:
         if not self._blank:
             return False
         alone = is_cut_off(self._blank[0]) or len(set(self.roll)) > 1
-        return len(self._blank) > alone
+        return len(self._blank) > 1 or not alone
 
     def _ask(self, count: int) -> Asking:
         """Draw the next samples and count them."""
@@ -212,7 +212,7 @@ class _Poll:
         others = [other for other in self.roll if other != name]
         if not others and mendable and not self._votes and self._substitutes:
             others = [self._substitutes.pop(0)] * len(self.roll)
-        self._stopped = not others
+        self._stopped = self._stopped or not others
         self.roll = others or self.roll  # what will not be drawn was left when it stopped
 
     def _unvoted(self) -> Steps:
