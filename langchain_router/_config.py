@@ -30,20 +30,24 @@ def own_config(model: BaseChatModel, config: RunnableConfig | None) -> RunnableC
     return merge_configs(cast("RunnableConfig", own), config) if own else config
 
 
-def scope_of(config: RunnableConfig, subject_to: Sequence[Constraint] = ()) -> Scope:
+def scope_of(
+    config: RunnableConfig, subject_to: Sequence[Constraint] = (), step: str | None = None
+) -> Scope:
     """Return who is calling: `configurable` inside whatever `call_scope` holds here.
 
     Args:
         config: Its `configurable` may have `thread` (or LangGraph's `thread_id`), `user`, `tenant`,
-            `run`, `step` (or else LangGraph's node) and `pin`.
+            `run`, `step` and `pin`.
         subject_to: Constraints of this call.
+        step: The router's own, where the config has none; after it come that of `call_scope`, and
+            LangGraph's node.
 
     Raises:
         ConfigurationError: A key is empty, or a constraint is no function.
     """
     outer, given = current_scope(), config.get("configurable") or {}
     node = (config.get("metadata") or {}).get("langgraph_node")
-    if not given and subject_to == () and node is None:
+    if not given and subject_to == () and node is None and step is None:
         return outer
     thread = given.get("thread", given.get("thread_id"))
     inner = Scope(
@@ -51,7 +55,7 @@ def scope_of(config: RunnableConfig, subject_to: Sequence[Constraint] = ()) -> S
         user=_text(given.get("user")),
         tenant=_text(given.get("tenant")),
         run=_text(given.get("run", _run_of(given))),
-        step=_text(given.get("step", outer.step or node)),
+        step=_text(given.get("step", step or outer.step or node)),
         pin=given.get("pin"),
         subject_to=subject_to,
     )

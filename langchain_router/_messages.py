@@ -6,7 +6,7 @@ answers that carry the router's record under `response_metadata["router"]`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar, cast
 
@@ -21,6 +21,7 @@ from langchain_core.messages import (
 from langchain_core.prompt_values import ChatPromptValue
 
 from langchain_router._tools import BoundTool
+from shared_core.decision.loops import Result, call_text, loop_of
 from shared_core.tokens import (
     TOKENS_PER_ATTACHMENT,
     TOKENS_PER_MESSAGE,
@@ -28,7 +29,7 @@ from shared_core.tokens import (
     longest_of,
     tokens_of_arguments,
 )
-from shared_core.types import Modality, Prompt, Scope, Turn
+from shared_core.types import Modality, Prompt, Scope, Step, Turn
 
 __all__ = [
     "INNER",
@@ -40,6 +41,7 @@ __all__ = [
     "author_of",
     "read_prompt",
     "retold",
+    "role_of",
     "stamp",
     "with_turns",
 ]
@@ -48,15 +50,19 @@ STAMP = "router"
 INNER = "inner"
 """Under which a record keeps that of a router which is itself the candidate."""
 
-_ROLES: Mapping[str, Literal["system", "user", "assistant", "tool"]] = {
+Role = Literal["system", "user", "assistant", "tool"]
+
+_ROLES: Mapping[str, Role] = {
     "system": "system",
+    "System": "system",
     "developer": "system",
     "human": "user",
     "user": "user",
     "ai": "assistant",
     "assistant": "assistant",
-    "AIMessageChunk": "assistant",
+    "AI": "assistant",
     "tool": "tool",
+    "Tool": "tool",
     "function": "tool",
 }
 
@@ -98,8 +104,9 @@ def read_prompt(
     turns: list[Turn] = []
     modalities: set[Modality] = set()
     answer: AIMessage | None = None
-    for message in messages:
-        role = _ROLES.get(message.type) or _ROLES.get(getattr(message, "role", ""), "user")
+    since = 0
+    for place, message in enumerate(messages):
+        role = role_of(message)
         text = message.content
         if not isinstance(text, str):
             text, attachments = _read_content(text)
@@ -107,6 +114,8 @@ def read_prompt(
             tokens += TOKENS_PER_ATTACHMENT * len(attachments)
         turns.append(Turn(role, text))
         tokens += estimate_tokens(text)
+        if role == "user":
+            since = place + 1
         if message.name:
             tokens += estimate_tokens(message.name)
         if role == "assistant" and isinstance(message, AIMessage):
@@ -125,7 +134,30 @@ def read_prompt(
         author=None if answer is None else author_of(answer),
         scope=scope,
         max_tokens=longest_of(params),
+        loop=loop_of(_said(messages[since:], turns[since:])),
     )
+
+
+def role_of(message: BaseMessage) -> Role:
+    """Return the plain role of a message; one that nobody knows is a user's."""
+    kind = message.type.removesuffix("MessageChunk")
+    return _ROLES.get(kind) or _ROLES.get(getattr(message, "role", ""), "user")
+
+
+def _said(messages: Sequence[BaseMessage], turns: Sequence[Turn]) -> Iterator[Step | Result]:
+    """Yield the steps of a tool loop and what the tools said.
+
+    LangGraph marks a tool's error in the result's status; those that a user's own node makes begin
+    as LangGraph's own do.
+    """
+    for message, turn in zip(messages, turns, strict=True):
+        if turn.role == "tool":
+            marked = getattr(message, "status", None) == "error"
+            yield Result(turn.text, marked or turn.text.startswith("Error:"))
+        elif isinstance(message, AIMessage) and (message.tool_calls or message.invalid_tool_calls):
+            calls = tuple(call_text(call["name"], call["args"]) for call in message.tool_calls)
+            broken = bool(message.invalid_tool_calls)
+            yield Step(author_of(message), calls, malformed=broken)
 
 
 def _read_content(content: Any) -> tuple[str, Sequence[Modality]]:
@@ -198,13 +230,16 @@ def as_messages(turns: Sequence[Turn]) -> list[BaseMessage]:
 def with_turns(messages: Sequence[BaseMessage], turns: Sequence[Turn]) -> list[BaseMessage]:
     """Return messages with turns said besides them, as `Ask.turns` has it; none is changed."""
     said = list(messages)
-    for turn, message in zip(turns, as_messages(turns), strict=True):
-        first = turn.role == "system"
-        at = 0 if first else len(said) - 1
-        if said and said[at].type == message.type and turn.role != "assistant":
-            said[at] = _longer(said[at], turn.text)
+    for message in as_messages(turns):
+        role = role_of(message)
+        if role == "system":
+            at = next((i for i, one in enumerate(said) if role_of(one) == role), None)
         else:
-            said.insert(0 if first else len(said), message)
+            at = len(said) - 1 if said and role_of(said[-1]) == role == "user" else None
+        if at is not None:
+            said[at] = _longer(said[at], str(message.content))
+        else:
+            said.insert(0 if role == "system" else len(said), message)
     return said
 
 
@@ -230,6 +265,8 @@ def retold(message: M, text: str) -> M:
         elif text:
             kept.append({"type": "text", "text": text})
             text = ""
+    if text:  # there was none before
+        kept.append({"type": "text", "text": text})
     return message.model_copy(update={"content": kept})
 
 

@@ -9,9 +9,10 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.model_profile import ModelProfile
 from langchain_core.runnables import Runnable, RunnableBinding
 
+from langchain_router._reasoning import effort_is_set, reasoning_of
 from shared_core.errors import ConfigurationError, MissingExtraError
 from shared_core.tokens import LIMITS, longest_of, without_limits
-from shared_core.types import Candidate, Listing
+from shared_core.types import Candidate, Listing, Prompt
 
 __all__ = ["common_profile", "limited", "look_at", "tuned"]
 
@@ -41,17 +42,22 @@ def look_at(candidate: Candidate) -> tuple[Any, dict[str, Any]]:
             "around one, or a string such as 'ollama:qwen3:4b', "
             f"not {type(model).__name__}"
         )
-    stated: dict[str, Any] = dict(model.profile or {})
-    cls = type(model)
-    if cls.bind_tools is BaseChatModel.bind_tools:
-        stated["tool_calling"] = False
-        if cls.with_structured_output is BaseChatModel.with_structured_output:
-            stated["structured_output"] = False
+    stated: dict[str, Any] = {**(model.profile or {}), **_lacking(type(model))}
+    if effort_is_set(model):
+        stated.setdefault("reasoning_output", True)
     if own := _own_limit(given):
         stated["max_output_tokens"] = min(own, stated.get("max_output_tokens") or own)
     if listing := _listing(model):
         stated["listing"] = listing
     return given, stated
+
+
+def _lacking(cls: type[BaseChatModel]) -> dict[str, bool]:
+    if cls.bind_tools is not BaseChatModel.bind_tools:
+        return {}
+    if cls.with_structured_output is not BaseChatModel.with_structured_output:
+        return {"tool_calling": False}
+    return {"tool_calling": False, "structured_output": False}
 
 
 def _own_limit(model: Any) -> int | None:
@@ -103,7 +109,7 @@ def limited(
     return _copied(model, limit, tokens), rest  # Ollama's takes no such argument
 
 
-def tuned(candidate: Candidate, params: Mapping[str, Any]) -> dict[str, Any]:
+def tuned(candidate: Candidate, params: Mapping[str, Any], prompt: Prompt) -> dict[str, Any]:
     """Return the arguments of a call for those neutral parameters that the candidate knows."""
     inner: Any = candidate.model
     while isinstance(inner, RunnableBinding):
@@ -113,6 +119,8 @@ def tuned(candidate: Candidate, params: Mapping[str, Any]) -> dict[str, Any]:
         refused = candidate.capabilities.get(name) is False
         if name in params and name in type(inner).model_fields and not refused:
             found[name] = params[name]
+    if (level := params.get("reasoning")) is not None:
+        found.update(reasoning_of(candidate, inner, level, prompt, params.get("max_tokens")))
     return found
 
 

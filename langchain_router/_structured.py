@@ -150,7 +150,7 @@ class StructuredTransport(ChatTransport):
     """Puts a request for structured output: the model, then its own parser."""
 
     schema: Schema
-    _raw: list[AIMessageChunk] = field(default_factory=list)
+    _raw: dict[int, list[AIMessageChunk]] = field(default_factory=dict)  # by the ask's place
 
     def send(self, ask: Ask) -> Reply:
         """Call the asked candidate, then its parser."""
@@ -185,40 +185,45 @@ class StructuredTransport(ChatTransport):
     def stream(self, ask: Ask) -> Generator[Any, None, None]:
         """Yield the parsed value as it grows; whole where the parser cannot be told apart."""
         llm, parser, asked, kwargs = self._all_parts(ask)
-        self._raw.clear()
+        kept = self._raw[ask.place] = []
         if parser is None:
-            yield self._whole(self.send(ask))
+            reply = self.send(ask)
+            kept.append(as_chunk(reply.native))
+            yield _whole(reply)
             return
         with self.watched(ask) as config:
             raw = llm.stream(asked, config, **kwargs)
             with closing(cast("Any", raw)):
-                yield from parser.transform(map(self._keep, raw), self.config)
+                yield from parser.transform(map(_keeping(kept), raw), self.config)
 
     async def astream(self, ask: Ask) -> AsyncGenerator[Any, None]:
         """Do the same without blocking."""
         llm, parser, asked, kwargs = self._all_parts(ask)
-        self._raw.clear()
+        kept = self._raw[ask.place] = []
         if parser is None:
-            yield self._whole(await self.asend(ask))
+            reply = await self.asend(ask)
+            kept.append(as_chunk(reply.native))
+            yield _whole(reply)
             return
         with self.watched(ask) as config:
-            raw = own_astream(llm, asked, config, kwargs)
-            kept = (self._keep(chunk) async for chunk in raw)
-            values = cast("Any", parser.atransform(kept, self.config))
-            async with aclosing(raw), aclosing(kept), aclosing(values):
+            raw, keep = own_astream(llm, asked, config, kwargs), _keeping(kept)
+            read = (keep(chunk) async for chunk in raw)
+            values = cast("Any", parser.atransform(read, self.config))
+            async with aclosing(raw), aclosing(read), aclosing(values):
                 async for value in values:
                     yield value
 
     def join(self, ask: Ask, chunks: list[Any]) -> Reply:
         """Make one reply out of a stream."""
-        if not self._raw:
+        kept = self._raw.get(ask.place)
+        if not kept:
             return Reply(ask.candidate, parsed=chunks[-1] if chunks else None)
-        raw = as_message(add_ai_message_chunks(*self._raw))
+        raw = as_message(add_ai_message_chunks(*kept))
         return replace(reply_of(ask, raw), parsed=chunks[-1] if chunks else None)
 
     def split(self, reply: Reply) -> Iterable[Any]:
         """Return a reply that was held back as a stream of one value."""
-        return (self._whole(reply),)
+        return (_whole(reply),)
 
     def is_visible(self, chunk: Any) -> bool:
         """Every parsed value shows the caller something."""
@@ -229,16 +234,6 @@ class StructuredTransport(ChatTransport):
     ) -> tuple[Runnable[Any, Any], Runnable[Any, Any] | None, PromptValue, dict[str, Any]]:
         model, asked, kwargs = self.unbound(ask)
         return *self._parts(model), asked, kwargs
-
-    def _whole(self, reply: Reply) -> Any:
-        if reply.parse_error is not None:
-            raise reply.parse_error
-        self._raw[:] = [as_chunk(reply.native)]
-        return reply.parsed
-
-    def _keep(self, chunk: AIMessage) -> AIMessageChunk:
-        self._raw.append(as_chunk(chunk))
-        return self._raw[-1]
 
     def _parts(
         self, model: Runnable[Any, Any]
@@ -255,6 +250,22 @@ class StructuredTransport(ChatTransport):
             return structured.first, rest[0] if len(rest) == 1 else RunnableSequence(*rest)
         options = {**self.schema.options, "include_raw": True}
         return model.with_structured_output(self.schema.source, **options), None
+
+
+def _whole(reply: Reply) -> Any:
+    if reply.parse_error is not None:
+        raise reply.parse_error
+    return reply.parsed
+
+
+def _keeping(kept: list[AIMessageChunk]) -> Callable[[AIMessage], AIMessageChunk]:
+    """Return what hands chunks on, and keeps them."""
+
+    def keep(chunk: AIMessage) -> AIMessageChunk:
+        kept.append(as_chunk(chunk))
+        return kept[-1]
+
+    return keep
 
 
 def _is_model(runnable: Runnable[Any, Any]) -> bool:

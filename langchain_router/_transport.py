@@ -60,6 +60,9 @@ _CACHE_WRITES: Final = (
 )
 """Under which LangChain's packages report tokens written to a prompt cache, one or several."""
 
+_REASONS: Final = ("finish_reason", "stop_reason", "done_reason")
+"""Under which they report why an answer ended: OpenAI's and others', Anthropic's, Ollama's."""
+
 _TEXTS: Final = ("text", "reasoning", "thinking")
 """Under which content blocks keep what they say."""
 
@@ -98,7 +101,7 @@ class Request:
 
     def input_for(self, candidate: Candidate, turns: Sequence[Turn] = ()) -> PromptValue:
         """Return the conversation as the candidate can read it, with what is said besides it."""
-        history = with_turns(history_for(candidate, self.messages), turns)
+        history = history_for(candidate, with_turns(self.messages, turns))
         same = len(history) == len(self.messages) and all(map(is_, history, self.messages))
         return self.input if same else ChatPromptValue.model_construct(messages=history)
 
@@ -206,7 +209,7 @@ class ChatTransport:
         candidate = self.candidate(ask.candidate)
         model: Runnable[Any, Any] = candidate.model
         kwargs = {} if ask.replace else self.request.kwargs()
-        kwargs.update(tuned(candidate, ask.params))
+        kwargs.update(tuned(candidate, ask.params, self.request.prompt))
         if (longest := ask.params.get("max_tokens")) is not None:
             model, kwargs = limited(model, kwargs, longest)
         if ask.replace:
@@ -270,7 +273,7 @@ def reply_of(ask: Ask, message: AIMessage) -> Reply:
     if ask.visible:
         return Reply(ask.candidate, native=message, text=text, usage=usage)
     metadata = message.response_metadata
-    reason = metadata.get("finish_reason") or metadata.get("stop_reason")
+    reason = next((why for name in _REASONS if (why := metadata.get(name))), None)
     return Reply(
         ask.candidate,
         native=message,

@@ -78,6 +78,7 @@ class ChatRouter(Steered, BaseChatModel):
             `Ledger(...)`. The attribute is always the `Ledger`: `llm.ledger.report()`.
         shadow: The name of a candidate that always answers, while what would have been chosen is
             written down.
+        step: The stage of a pipeline under which calls are reported; see `with_policy`.
         streaming: True: `invoke` collects its answer from a stream. False: `stream` gives the
             whole answer as one chunk.
         api_key: Accepted for compatibility and not used: keys belong to the candidates.
@@ -108,6 +109,7 @@ class ChatRouter(Steered, BaseChatModel):
     budgets: Annotated[Any, SkipValidation] = None
     ledger: Annotated[Any, SkipValidation] = None
     shadow: str | None = None
+    step: str | None = None
     streaming: bool | None = None
 
     _router: Router = PrivateAttr()
@@ -407,7 +409,7 @@ class ChatRouter(Steered, BaseChatModel):
     ) -> Request:
         params = {**self._defaults(), **kwargs}
         force = params.pop("model", None)
-        scope = scope_of(config, params.pop("subject_to", ()))
+        scope = scope_of(config, params.pop("subject_to", ()), self.step)
         choice = params.pop("tool_choice", None)
         given = params.pop("tools", None)
         tools = given if isinstance(given, BoundTools) else BoundTools(given or ())

@@ -77,7 +77,7 @@ class ChatRouterMiddleware(AgentMiddleware[Any, Any, Any]):
         llm = self._router_of(request)
         prompt, router = _view(request, llm), llm._router
         decision = router.decide(prompt)
-        transport = _AgentTransport(request, handler, llm)
+        transport = _AgentTransport(request, handler, llm, prompt)
         return _stamped(router.answer(prompt, decision, transport))
 
     async def awrap_model_call(
@@ -87,7 +87,7 @@ class ChatRouterMiddleware(AgentMiddleware[Any, Any, Any]):
         llm = self._router_of(request)
         prompt, router = _view(request, llm), llm._router
         decision = await router.adecide(prompt)
-        transport = _AgentTransport(request, handler, llm)
+        transport = _AgentTransport(request, handler, llm, prompt)
         return _stamped(await router.aanswer(prompt, decision, transport))
 
     def _router_of(self, request: ModelRequest[Any]) -> ChatRouter:
@@ -110,6 +110,7 @@ class _AgentTransport:
     request: ModelRequest[Any]
     handler: Handler
     llm: ChatRouter
+    prompt: Prompt
     spoken: list[Exception] = field(default_factory=list)
 
     def send(self, ask: Ask) -> Reply:
@@ -158,12 +159,12 @@ class _AgentTransport:
         settings = {**self.llm._defaults(), **self.request.model_settings}
         if self.llm.stop:
             settings.setdefault("stop", self.llm.stop)
-        settings.update(tuned(candidate, ask.params))
+        settings.update(tuned(candidate, ask.params, self.prompt))
         while isinstance(model, RunnableBinding):  # an agent binds tools to a model alone
             model, settings = model.bound, {**model.kwargs, **settings}
         if (longest := ask.params.get("max_tokens")) is not None:
             model, settings = limited(model, settings, longest)
-        history = with_turns(history_for(candidate, _conversation(self.request)), ask.turns)
+        history = history_for(candidate, with_turns(_conversation(self.request), ask.turns))
         system = history.pop(0) if history and history[0].type == "system" else None
         override: Any = {"system_message": system, "messages": history}
         return self.request.override(model=model, model_settings=settings, **override)
@@ -208,7 +209,7 @@ def _view(request: ModelRequest[Any], llm: ChatRouter) -> Prompt:
         must_call=choice not in (None, "auto"),
         schema=None if wanted is None else _schema_view(wanted),
         schema_method=method,
-        scope=scope_of(ensure_config()),
+        scope=scope_of(ensure_config(), step=llm.step),
         params={**llm._defaults(), **request.model_settings},
     )
 

@@ -17,6 +17,7 @@ from llama_index.core.base.llms import types
 from llama_index.core.base.llms.types import ChatMessage, ContentBlock, MessageRole, TextBlock
 from llama_index.core.llms.utils import parse_partial_json
 
+from llamaindex_router._loops import call_parts
 from llamaindex_router._messages import INNER, STAMP, author_of, role_of
 from shared_core.types import Candidate
 
@@ -94,7 +95,7 @@ class _Reader:
             for block in blocks
             if _ToolCallBlock is not None and isinstance(block, _ToolCallBlock)
         ]
-        found = found or [_parts(call) for call in kwargs.get("tool_calls") or ()]
+        found = found or [call_parts(call) for call in kwargs.get("tool_calls") or ()]
         known = _ToolCallBlock is not None and all(name for _, name, _ in found)
         dropped = _CALLS if known and found else ()
         kept = {k: v for k, v in kwargs.items() if (keep or k in _CALLS) and k not in dropped}
@@ -116,18 +117,6 @@ class _Reader:
             self._ids[given] = f"call_{digest[:24]}"
             return self._ids[given]
         return given
-
-
-def _parts(call: Any) -> tuple[str | None, str, Any]:
-    """Return id, name and arguments of a tool call in one of the shapes of the providers' SDKs."""
-    function = _get(call, "function") or call
-    name = _get(function, "name") or ""
-    encoded = (_get(function, key) for key in ("arguments", "input", "args"))
-    return _get(call, "id"), name, next(filter(None, encoded), {})
-
-
-def _get(holder: Any, key: str) -> Any:
-    return holder.get(key) if isinstance(holder, Mapping) else getattr(holder, key, None)
 
 
 def _object(args: Any) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from llama_index.core.base.llms.types import (
     TextBlock,
 )
 
+from llamaindex_router._loops import is_an_agents, loop_of
 from shared_core.tokens import (
     TOKENS_PER_ATTACHMENT,
     TOKENS_PER_MESSAGE,
@@ -91,24 +92,20 @@ def read_prompt(
     turns: list[Turn] = []
     modalities: list[Modality] = []
     answer: ChatMessage | None = None
-    for message in messages:
+    since = 0
+    for place, message in enumerate(messages):
         role = role_of(message)
+        text, attachments, read = _read_blocks(message)
         if role == "assistant":
             answer = message
-        texts, blocks = [], list(message.blocks)
-        for block in blocks:
-            kind = getattr(block, "block_type", "")
-            if kind == "text":
-                texts.append(getattr(block, "text", ""))
-            elif kind == "tool_call":
-                tokens += estimate_tokens(str(getattr(block, "tool_kwargs", "")))
-            elif kind in _MODALITIES:
-                modalities.append(_MODALITIES[kind])
-            elif kind == "citable":
-                blocks += getattr(block, "content", ())  # texts and pictures, read in their turn
-        text = "\n".join(texts)
+        elif role == "user":
+            if turns and is_an_agents(turns[-1], text):
+                role = "tool"
+            else:
+                since = place + 1
         turns.append(Turn(role, text))
-        tokens += estimate_tokens(text)
+        modalities += attachments
+        tokens += read
     return Prompt(
         turns=tuple(turns),
         tokens=tokens + TOKENS_PER_ATTACHMENT * len(modalities),
@@ -120,7 +117,27 @@ def read_prompt(
         author=None if answer is None else author_of(answer),
         scope=scope,
         max_tokens=longest_of(params),
+        loop=loop_of(messages[since:], turns[since:], author_of),
     )
+
+
+def _read_blocks(message: ChatMessage) -> tuple[str, Sequence[Modality], int]:
+    """Return a message's text, its attachments, and the estimated tokens of text and tool calls."""
+    texts: list[str] = []
+    attachments: list[Modality] = []
+    tokens, blocks = 0, list(message.blocks)
+    for block in blocks:
+        kind = getattr(block, "block_type", "")
+        if kind == "text":
+            texts.append(getattr(block, "text", ""))
+        elif kind == "tool_call":
+            tokens += estimate_tokens(str(getattr(block, "tool_kwargs", "")))
+        elif kind in _MODALITIES:
+            attachments.append(_MODALITIES[kind])
+        elif kind == "citable":
+            blocks += getattr(block, "content", ())  # texts and pictures, read in their turn
+    text = "\n".join(texts)
+    return text, attachments, tokens + estimate_tokens(text)
 
 
 def _besides(
@@ -189,13 +206,16 @@ def as_messages(turns: Sequence[Turn]) -> list[ChatMessage]:
 def with_turns(messages: Sequence[ChatMessage], turns: Sequence[Turn]) -> list[ChatMessage]:
     """Return messages with turns said besides them, as `Ask.turns` has it; none is changed."""
     said = list(messages)
-    for turn, message in zip(turns, as_messages(turns), strict=True):
-        first = turn.role == "system"
-        at = 0 if first else len(said) - 1
-        if said and role_of(said[at]) == turn.role and turn.role != "assistant":
-            said[at] = _longer(said[at], turn.text)
+    for message in as_messages(turns):
+        role = role_of(message)
+        if role == "system":
+            at = next((i for i, one in enumerate(said) if role_of(one) == role), None)
         else:
-            said.insert(0 if first else len(said), message)
+            at = len(said) - 1 if said and role_of(said[-1]) == role == "user" else None
+        if at is not None:
+            said[at] = _longer(said[at], message.content or "")
+        else:
+            said.insert(0 if role == "system" else len(said), message)
     return said
 
 
@@ -221,12 +241,14 @@ def retold(response: R, text: str) -> R:
         elif text:
             blocks.append(TextBlock(text=text))
             text = ""
+    if text:  # there was none before
+        blocks.append(TextBlock(text=text))
     message = response.message.model_copy(update={"blocks": blocks})
     return response.model_copy(update={"message": message, "delta": None})
 
 
 def reason_of(parts: Sequence[object]) -> str | None:
-    """Return why an answer ended, where integrations say so: OpenAI's and Anthropic's places.
+    """Return why an answer ended, where OpenAI's, Anthropic's or Ollama's integration says so.
 
     Args:
         parts: Its one response, or all those of a stream: the last ones may tell usage alone.
@@ -234,6 +256,7 @@ def reason_of(parts: Sequence[object]) -> str | None:
     for part in reversed(parts):
         raw = getattr(part, "raw", None)
         reason = _get(_first_choice(part), "finish_reason") or _get(raw, "stop_reason")
+        reason = reason or _get(raw, "done_reason")
         if isinstance(reason, str):
             return reason
     return None

@@ -10,6 +10,7 @@ from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import LLM
 
+from llamaindex_router._reasoning import is_known_to_reason
 from shared_core.errors import ConfigurationError
 from shared_core.tokens import LIMITS, without_limits
 from shared_core.types import Candidate, Listing
@@ -43,6 +44,8 @@ def look_at(candidate: Candidate) -> tuple[LLM, dict[str, Any]]:
     own = next((getattr(model, name) for name in LIMITS if name in type(model).model_fields), None)
     if isinstance(own, int) and own > 0:
         stated["max_output_tokens"] = own
+    if is_known_to_reason(model):
+        stated["reasoning_output"] = True
     stated["listing"] = _listing(model, metadata.model_name)
     return model, stated
 

@@ -18,6 +18,7 @@ from llama_index.core.base.llms.types import (
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import LLM
 
+from llamaindex_router._history import history_for
 from llamaindex_router._messages import (
     as_messages,
     logprobs_of,
@@ -28,6 +29,7 @@ from llamaindex_router._messages import (
     usage_of,
 )
 from llamaindex_router._models import counted, limited, tuned
+from llamaindex_router._reasoning import reasoning
 from llamaindex_router._streams import all_aclosed, all_closed
 from llamaindex_router._usage import Watch
 from llamaindex_router.events import announce_entry
@@ -169,13 +171,14 @@ class LLMTransport:
         args: tuple[Any, ...]
         kwargs: Mapping[str, Any]
         if ask.replace:
-            args, kwargs = (as_messages(ask.turns),), {}
+            args, kwargs = (history_for(candidate, as_messages(ask.turns)),), {}
         else:
             args, kwargs = self.request.arguments(candidate, ask.turns)
         if "stream_" in prefix and not ask.visible:
             kwargs = {**counted(model), **kwargs}
         if ask.params:
-            model, kwargs = _with_params(model, method, kwargs, ask.params, candidate)
+            prompt = self.request.prompt
+            model, kwargs = _with_params(model, method, kwargs, ask.params, candidate, prompt)
         return getattr(model, prefix + method)(*args, **kwargs)
 
     def _method(self, ask: Ask) -> Method:
@@ -245,12 +248,15 @@ def _with_params(
     kwargs: Mapping[str, Any],
     params: Mapping[str, Any],
     candidate: Candidate,
+    prompt: Prompt,
 ) -> tuple[LLM, Mapping[str, Any]]:
     """Return an LLM and its arguments with the neutral parameters of an ask in them."""
     inside = method == "structured_predict"
     inner = {**((kwargs.get("llm_kwargs") or {}) if inside else kwargs), **tuned(candidate, params)}
     longest, limits = params.get("max_tokens"), dict(inner)
+    if (level := params.get("reasoning")) is not None:
+        model, limits = reasoning(candidate, model, limits, level, prompt, longest)
     if longest is not None:
-        model, found = limited(model, inner, longest)
+        model, found = limited(model, limits, longest)
         limits = dict(found)
     return model, {**kwargs, "llm_kwargs": limits} if inside else limits

@@ -71,6 +71,7 @@ class RouterLLM(Steered, FunctionCallingLLM):
             `Ledger(...)`. The attribute is always the `Ledger`: `llm.ledger.report()`.
         shadow: The name of a candidate that always answers, while what would have been chosen is
             written down.
+        step: The stage of a pipeline under which calls are reported; see `with_policy`.
         context_window: What `metadata` states instead of the candidates' smallest window, in
             tokens: indexes and chat engines cut their texts by it.
         api_key: Accepted for compatibility and not used: keys belong to the candidates.
@@ -97,6 +98,7 @@ class RouterLLM(Steered, FunctionCallingLLM):
     budgets: Annotated[Any, SkipValidation] = Field(default=None, exclude=True)
     ledger: Annotated[Any, SkipValidation] = Field(default=None, exclude=True)
     shadow: str | None = None
+    step: str | None = None
     temperature: float | None = None
     max_tokens: int | None = None
     max_retries: int | None = None
@@ -385,7 +387,7 @@ class RouterLLM(Steered, FunctionCallingLLM):
         def arguments(
             candidate: Candidate, turns: Sequence[Turn]
         ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
-            return (with_turns(history_for(candidate, asked), turns),), params
+            return (history_for(candidate, with_turns(asked, turns)),), params
 
         return Request("chat", view, arguments, force)
 
@@ -418,11 +420,11 @@ class RouterLLM(Steered, FunctionCallingLLM):
         def arguments(
             candidate: Candidate, turns: Sequence[Turn]
         ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-            sent = history_for(candidate, history)
-            last = history_for(candidate, [asked] if asked else [])
+            sent, last = history, [asked] if asked else []
             if turns:
                 sent, last = with_turns([*sent, *last], turns), []
-            copies = {"user_msg": next(iter(last), None), "chat_history": sent}
+            read = next(iter(history_for(candidate, last)), None)
+            copies = {"user_msg": read, "chat_history": history_for(candidate, sent)}
             return (list(tools),), {**params, **copies}
 
         messages = [*history, asked] if asked else history
@@ -449,7 +451,7 @@ class RouterLLM(Steered, FunctionCallingLLM):
         ) -> tuple[tuple[Any, ...], dict[str, Any]]:
             # Integrations write into `llm_kwargs` and set the output parser of a template.
             options = {"llm_kwargs": dict(params)}
-            sent = with_turns(history_for(candidate, messages), turns)
+            sent = history_for(candidate, with_turns(messages, turns))
             if sent != formatted:
                 return (output_cls, ChatPromptTemplate(sent)), options
             return (output_cls, prompt.model_copy()), {**options, **prompt_args}
@@ -462,8 +464,8 @@ class RouterLLM(Steered, FunctionCallingLLM):
         params = {name: value for name in _DEFAULTS if (value := getattr(self, name)) is not None}
         params.update(kwargs)
         rules, scope = params.pop("subject_to", ()), current_scope()
-        if rules != ():
-            scope = Scope(subject_to=rules).within(scope)
+        if rules != () or self.step is not None:
+            scope = Scope(subject_to=rules, step=self.step).within(scope)
         return params.pop("model", None), scope, params
 
     # --- inside: calls ---

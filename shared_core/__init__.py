@@ -9,6 +9,7 @@ from shared_core.decision.constraints import (
     local_only,
     max_cost_usd,
     max_energy_wh,
+    max_steps,
 )
 from shared_core.decision.policy import Policy
 from shared_core.errors import (
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from shared_core.prediction.learned import LearnedPredictor
     from shared_core.router import Router
     from shared_core.strategies.cascade import Cascade
+    from shared_core.strategies.chain_of_thought import ChainOfThought
+    from shared_core.strategies.mixture import MixtureOfAgents
     from shared_core.strategies.self_consistency import SelfConsistency
     from shared_core.strategies.verifiers.agreement import Agreement
     from shared_core.strategies.verifiers.arithmetic import Arithmetic
@@ -64,6 +67,7 @@ __all__ = [
     "Candidate",
     "CandidateRestingError",
     "Cascade",
+    "ChainOfThought",
     "ConfigurationError",
     "Cooldown",
     "DeadlineExceededError",
@@ -77,6 +81,7 @@ __all__ = [
     "Ledger",
     "Likelihood",
     "MissingExtraError",
+    "MixtureOfAgents",
     "NoCandidateError",
     "NotCalibratedError",
     "Policy",
@@ -103,6 +108,7 @@ __all__ = [
     "local_only",
     "max_cost_usd",
     "max_energy_wh",
+    "max_steps",
     "measured",
     "standard_verifiers",
 ]
@@ -114,11 +120,13 @@ _LAZY = {
     "Budget": "shared_core.accounting.budgets.budget",
     "Budgets": "shared_core.accounting.budgets.budget",
     "Cascade": "shared_core.strategies.cascade",
+    "ChainOfThought": "shared_core.strategies.chain_of_thought",
     "Judge": "shared_core.strategies.verifiers.judge",
     "LearnedPredictor": "shared_core.prediction.learned",
     "LearnedVerifier": "shared_core.strategies.verifiers.learned",
     "Ledger": "shared_core.accounting.ledger.ledger",
     "Likelihood": "shared_core.strategies.verifiers.likelihood",
+    "MixtureOfAgents": "shared_core.strategies.mixture",
     "Reader": "shared_core.strategies.verifiers.reader",
     "Router": "shared_core.router",
     "SelfConsistency": "shared_core.strategies.self_consistency",

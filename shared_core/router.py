@@ -26,7 +26,9 @@ from shared_core.accounting.budgets.budget import BudgetState
 from shared_core.decision.capabilities import missing_capability
 from shared_core.decision.constraints import broken_constraint, time_limit
 from shared_core.decision.flips import flips
+from shared_core.decision.loops import Course, is_in_loop, next_in_loop, phase_of
 from shared_core.decision.policy import Contender, Policy, Threshold
+from shared_core.decision.reasoning import reasons
 from shared_core.errors import (
     ConfigurationError,
     NoCandidateError,
@@ -143,6 +145,25 @@ class Router:
     def _by_name(self) -> Mapping[str, Candidate]:
         return {candidate.name: candidate for candidate in self.candidates}
 
+    @cached_property
+    def _reasoners(self) -> frozenset[str]:
+        return frozenset(candidate.name for candidate in self.candidates if reasons(candidate))
+
+    @cached_property
+    def _windows(self) -> Mapping[str, int]:
+        return {c.name: c.context_window for c in self.candidates if c.context_window is not None}
+
+    @cached_property
+    def _overlaps(self) -> Mapping[tuple[str, str], float]:
+        """What candidates have in common; told once, and only for a strategy that asks."""
+        needed = getattr(self.strategy, "needs_overlaps", False)
+        sample = getattr(self.predictor, "sample", None) if needed else None
+        if sample is None:
+            return {}
+        from shared_core.decision.overlaps import overlaps
+
+        return overlaps(sample, list(self._by_name))
+
     def decide(self, prompt: Prompt, force: str | None = None) -> Decision:
         """Choose who answers; no model is called.
 
@@ -170,9 +191,13 @@ class Router:
         allowed = [c for c in contenders if c[0].name not in refused]
         if not allowed:
             raise _nobody(refusals, next(iter(short.values()), None))
-        awake, resting = self._awake(allowed)
         delta, thrift = self._delta(states)
-        order, reason = self._order(prompt, awake or allowed, delta)
+        course = Course(prompt.loop, lambda: self.policy.order(allowed, delta)[0][0][0].name)
+        estimates = course.weighed(estimates)
+        by_name = {estimate.candidate: estimate for estimate in estimates}
+        allowed = [(candidate, by_name[candidate.name]) for candidate, _ in allowed]
+        awake, resting = self._awake(allowed)
+        order, reason = self._order(prompt, awake or allowed, delta, course)
         if asked is not None:
             reason = f"{asked} {'is pinned' if force is None else 'was asked for by name'}"
         names = [candidate.name for candidate, _ in order]
@@ -186,11 +211,15 @@ class Router:
             refusals=refusals,
             fallbacks=tuple(names[1 : None if self.max_retries is None else 1 + self.max_retries]),
             allowed=tuple(candidate.name for candidate, _ in awake or allowed),
+            reasoners=self._reasoners,
             resting=resting,
             predictor=self.predictor.name,
             delta=delta,
             calibration=self.threshold.note,
+            windows=self._windows,
+            overlaps=self._overlaps,
             seconds=time.perf_counter() - started,
+            phase=phase_of(prompt, course),
         )
         if self.shadow is not None and asked is None:
             if self.shadow in refused:
@@ -381,16 +410,11 @@ class Router:
         return awake, tuple(Refusal(name, rest.reason) for name, rest in resting)
 
     def _order(
-        self, prompt: Prompt, allowed: Sequence[Contender], delta: float
+        self, prompt: Prompt, allowed: Sequence[Contender], delta: float, course: Course
     ) -> tuple[list[Contender], str]:
-        order, reason = self.policy.order(allowed, delta)
-        if not (prompt.in_tool_loop and self.policy.stay_in_tool_loop):
-            return order, reason
-        for contender in order:
-            if contender[0].name == prompt.author:
-                order.remove(contender)
-                return [contender, *order], f"{prompt.author} called the tool and reads its result"
-        return order, reason
+        if is_in_loop(prompt) and self.policy.stay_in_tool_loop:
+            return next_in_loop(self.policy, allowed, delta, prompt, course)
+        return self.policy.order(allowed, delta)
 
     def _account(self, prompt: Prompt, decision: Decision, transport: Transport) -> Account:
         rate = self.policy.usd_per_kwh

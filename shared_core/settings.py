@@ -18,7 +18,7 @@ from shared_core.decision.policy import Policy
 from shared_core.errors import ConfigurationError
 from shared_core.execution.health import Health
 from shared_core.router import Router
-from shared_core.types import Candidate
+from shared_core.types import Candidate, Scope
 
 __all__ = ["SETTINGS", "Steered"]
 
@@ -36,6 +36,8 @@ class Steered:
     unless it has others.
     """
 
+    step: str | None
+
     def _look_at(self, candidate: Candidate) -> tuple[Any, Mapping[str, Any]]:
         """Return a candidate's model and what it says of itself; see `prepare_candidates`."""
         raise NotImplementedError
@@ -46,6 +48,7 @@ class Steered:
         Raises:
             ConfigurationError: A setting is wrong.
         """
+        Scope(step=self.step)  # refuses what is no name
         self._router = self._steered({name: getattr(self, name) for name in SETTINGS})
         self._show_books()
 
@@ -90,9 +93,20 @@ class Steered:
             copy._show_books()
         return copy
 
-    def with_policy(self, policy: Policy) -> Self:
-        """Return a light copy with another policy; everything else is shared."""
-        return self.model_copy(update={"policy": policy})
+    def with_policy(self, policy: Policy, *, step: str | None = None) -> Self:
+        """Return a light copy with another policy; everything else is shared.
+
+        Args:
+            policy: The trade-off of the copy.
+            step: The stage of a pipeline that the copy is for, under which its calls are reported.
+                It goes before a step of `call_scope`, which holds for whatever is inside it, and
+                after one that a call's own config names.
+
+        Raises:
+            ConfigurationError: The step is no non-empty string.
+        """
+        step = self.step if step is None else Scope(step=step).step
+        return self.model_copy(update={"policy": policy, "step": step})
 
     def feedback(self, decision_id: str, score: float, *, comment: str | None = None) -> None:
         """Say how good an answer was; the report and `router-llm train` use it.

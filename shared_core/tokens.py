@@ -15,6 +15,7 @@ __all__ = [
     "LIMITS",
     "TOKENS_PER_ATTACHMENT",
     "TOKENS_PER_MESSAGE",
+    "TOKENS_TO_THINK",
     "estimate_tokens",
     "longest_of",
     "size_of",
@@ -35,6 +36,10 @@ TOKENS_PER_MESSAGE = 4
 
 TOKENS_PER_ATTACHMENT = 800
 """One image at medium size, by the vendors' documentation: 258 (Gemini) to 1,600 (Claude)."""
+
+TOKENS_TO_THINK = {"low": 1024, "medium": 8192, "high": 24576}
+"""What a model may think in at each effort, as Google translates them for Gemini 2.5 (Gemini API,
+"OpenAI compatibility")."""
 
 BYTES_PER_TOKEN = 4
 

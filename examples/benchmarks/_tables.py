@@ -14,6 +14,9 @@ import pandas as pd
 
 from shared_core.lab.table import Outcomes
 
+ASKED = ["dataset", "prompt_id", "model"]  # columns: who was asked what
+COVERED = 0.97  # of the prompts: a model that was asked fewer would cost the others theirs
+
 
 def read(
     folder: Path, name: str, datasets: Sequence[str], models: Sequence[str] | None = None
@@ -70,13 +73,28 @@ def prices(folder: Path, name: str, models: Sequence[str]) -> list[tuple[float, 
     Raises:
         KeyError: A price is unknown.
     """
-    found = priced(folder, name)
+    found = list_prices(folder, name)
     return [found[m] for m in models]
 
 
-def priced(folder: Path, name: str) -> dict[str, tuple[float, float]]:
+def list_prices(folder: Path, name: str) -> dict[str, tuple[float, float]]:
     """Return USD per million (input, output) tokens of each model of a set with a list price."""
     listed = pd.read_csv(folder / "model_info" / "models.csv")
     listed = listed[listed["set"] == name].drop_duplicates("model").set_index("model")
     found = listed[["usd_per_m_in", "usd_per_m_out"]].dropna()
     return {str(m): (float(row.iloc[0]), float(row.iloc[1])) for m, row in found.iterrows()}
+
+
+def priced(folder: Path, name: str, datasets: Sequence[str]) -> list[str]:
+    """Return the models of a set that have a list price in all of these data sets."""
+    listed = pd.read_csv(folder / "model_info" / "models.csv")
+    listed = listed[(listed["set"] == name) & listed.dataset.isin(list(datasets))]
+    listed = listed.dropna(subset=["usd_per_m_in", "usd_per_m_out"])
+    counts = listed.groupby("model").dataset.nunique()
+    return sorted(counts.index[counts == len(datasets)])
+
+
+def asked_nearly_all(rows: pd.DataFrame, models: Sequence[str]) -> list[str]:
+    """Return those models to which nearly all of the prompts were put."""
+    counts = rows[rows.model.isin(list(models))].groupby("model", observed=True).prompt_id.nunique()
+    return sorted(counts.index[counts >= COVERED * rows.prompt_id.nunique()].astype(str))

@@ -13,9 +13,12 @@ from typing import Any, Final
 
 import numpy as np
 from scipy.special import expit
+from sklearn.cluster import KMeans
+from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_predict
+from sklearn.preprocessing import normalize
 
 from shared_core.lab.fit import fit
 from shared_core.lab.table import Outcomes
@@ -29,6 +32,9 @@ INVERSE_PENALTIES: Final = [1.0, 3.0, 10.0]
 FOLDS: Final = 3
 NEIGHBOURS: Final = (5, 20, 80)
 FACTORS: Final = 3
+CLUSTERS: Final = 16
+DIMENSIONS: Final = 64
+DRAWN: Final = 5.0  # prompts that the mean of all is worth in that of a cluster
 CHUNK: Final = 2_000  # prompts whose similarities are held at once
 
 _analyze: Final = TfidfVectorizer(
@@ -54,9 +60,9 @@ def prompt_length(texts: Sequence[str], scores: Floats) -> Predict:
     return _logistic(_log_lengths, texts, scores, search=False)
 
 
-def tfidf_logistic(texts: Sequence[str], scores: Floats) -> Predict:
+def tfidf_logistic(texts: Sequence[str], scores: Floats, *, search: bool = True) -> Predict:
     """Fit a logistic regression on TF-IDF of words and pairs for each model."""
-    return _logistic(_tfidf().fit(texts).transform, texts, scores, search=True)
+    return _logistic(_tfidf().fit(texts).transform, texts, scores, search=search)
 
 
 def neighbours(texts: Sequence[str], scores: Floats) -> Predict:
@@ -87,6 +93,23 @@ def neighbours(texts: Sequence[str], scores: Floats) -> Predict:
         return np.concatenate([average(similarity(rows[at : at + CHUNK]), best) for at in parts])
 
     return predict
+
+
+def clusters(texts: Sequence[str], scores: Floats) -> Predict:
+    """Average over the cluster that a prompt falls into, as Avengers does (arXiv 2505.19797).
+
+    k-means of what TF-IDF comes to in few dimensions; each mean is drawn to that of all prompts.
+    """
+    vectorizer = _tfidf()
+    rows = vectorizer.fit_transform(texts)
+    svd = TruncatedSVD(min(DIMENSIONS, rows.shape[1] - 1), random_state=0).fit(rows)
+    places: Any = KMeans(min(CLUSTERS, len(texts) // 2), n_init=4, random_state=0)
+    inside = places.fit_predict(normalize(svd.transform(rows)))[:, None] == np.arange(
+        places.n_clusters
+    )
+    means = inside.T @ scores + DRAWN * scores.mean(axis=0)
+    means /= inside.sum(axis=0)[:, None] + DRAWN
+    return lambda new: means[places.predict(normalize(svd.transform(vectorizer.transform(new))))]
 
 
 def matrix_factorisation(texts: Sequence[str], scores: Floats) -> Predict:

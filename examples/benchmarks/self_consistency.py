@@ -134,12 +134,13 @@ def of_samples(questions: Sequence[Question], options: argparse.Namespace) -> di
     ways["all samples"] = (by_first(SAMPLES), known)
     ways["uniform prior 0.95 (the paper's)"] = (by_uniform, known)
     ways["oracle stop"] = (by_oracle, known)
+    every = outcomes(by_first(SAMPLES), questions, known)
     return {
         "questions": len(questions),
         "samples": SAMPLES,
         "mean_score": float(scores.mean()),
         "ways": {
-            name: measured(questions, rule, decisions, by_first(SAMPLES), options)
+            name: measured(questions, rule, decisions, every, options)
             for name, (rule, decisions) in ways.items()
         },
         "by_share_of_majority": by_share(questions, known, options),
@@ -156,7 +157,8 @@ def by_share(
         chosen = np.flatnonzero((shares >= low) & (shares < high))
         if len(chosen):
             some = [questions[i] for i in chosen], [known[i] for i in chosen]
-            figures = measured(some[0], by_strategy(0.95), some[1], by_first(SAMPLES), options)
+            every = outcomes(by_first(SAMPLES), *some)
+            figures = measured(some[0], by_strategy(0.95), some[1], every, options)
             found[f"{low:.2f} to {min(high, 1.0):.2f}"] = {"questions": len(chosen), **figures}
     return found
 
@@ -208,8 +210,8 @@ def of_models(options: argparse.Namespace) -> dict[str, Any]:
         deciding(dict(zip(names, row, strict=True)), dict(zip(names, usd, strict=True)))
         for row in means
     ]
-    voting = replace(SelfConsistency(), samples=len(names), voters="all", certainty=1.0)
-    every = by_voting(voting)
+    voting = SelfConsistency(samples=len(names), voters="all", at_once=1)
+    every = outcomes(by_weight, questions, decisions)
     ways: dict[str, Rule] = {
         f"voters by price, certainty {c}": by_voting(replace(voting, certainty=c))
         for c in CERTAINTIES
@@ -235,7 +237,7 @@ def read_models(folder: Path) -> tuple[tuple[str, ...], list[Question], Floats]:
     """Return models, the cheapest first, what they said to each question, and its scores."""
     table = pd.read_parquet(folder / ANSWERS / "data.parquet").astype({"model": str})
     counts = table.groupby("model").prompt_id.nunique()
-    listed = _tables.priced(folder, LISTED)
+    listed = _tables.list_prices(folder, LISTED)
     names = [m for m in counts[counts >= min(FEWEST_SCORED, counts.max())].index if m in listed]
     table = table[table.model.isin(names)]
     per_token = [np.array([listed[m][side] for m in table.model]) for side in (0, 1)]
@@ -280,7 +282,7 @@ def deciding(qualities: Mapping[str, float], usd: Mapping[str, float] | None = N
 
 def by_strategy(certainty: float) -> Rule:
     """Return the rule that draws samples by the strategy's own code."""
-    return by_voting(SelfConsistency(samples=SAMPLES, certainty=certainty))
+    return by_voting(SelfConsistency(samples=SAMPLES, certainty=certainty, at_once=1))
 
 
 def by_voting(strategy: SelfConsistency) -> Rule:
@@ -395,21 +397,31 @@ def measured(
     questions: Sequence[Question],
     rule: Rule,
     decisions: Sequence[Decision],
-    every: Rule,
+    every: Sequence[Outcome],
     options: argparse.Namespace,
 ) -> dict[str, Figure]:
-    """Return what a rule draws, spends, and loses beside the one that draws all."""
+    """Return what a rule draws, spends, and loses beside the outcomes of one that draws all."""
     rows = list(_rows(questions, rule, decisions, every))
     found = with_intervals(_figures, *np.array(rows).T, draws=options.draws, seed=options.seed)
     names = ("drawn", "times_fewer", "agreement", "accuracy", "points_lost", "usd_per_1000")
     return dict(zip(names, found, strict=True))
 
 
+def outcomes(
+    rule: Rule, questions: Sequence[Question], decisions: Sequence[Decision]
+) -> list[Outcome]:
+    """Return what a rule makes of each question."""
+    return [rule(one, decision) for one, decision in zip(questions, decisions, strict=True)]
+
+
 def _rows(
-    questions: Sequence[Question], rule: Rule, decisions: Sequence[Decision], every: Rule
+    questions: Sequence[Question],
+    rule: Rule,
+    decisions: Sequence[Decision],
+    every: Sequence[Outcome],
 ) -> Iterator[tuple[float, ...]]:
-    for question, decision in zip(questions, decisions, strict=True):
-        one, all_of = rule(question, decision), every(question, decision)
+    for question, decision, all_of in zip(questions, decisions, every, strict=True):
+        one = rule(question, decision)
         keys = [key_of(question.replies[o.chosen]) for o in (one, all_of)]
         right = question.right[one.chosen], question.right[all_of.chosen]
         yield (one.drawn, len(question.replies), keys[0] == keys[1], *right, one.usd)

@@ -110,8 +110,8 @@ class Account:
         self._started_at, self._started = books.clock(), clock()
         self._attempts: list[tuple[int, Attempt]] = []  # each with the place of its ask
         self._verdicts: list[Verdict] = []
-        self._waited = 0.0
-        self._busy_from: list[tuple[float, float]] = []  # from when to when attempts were made
+        self._read_by: dict[str, int] = {}  # tokens of the caller's own prompt
+        self._busy_from: list[tuple[float, float]] = []  # from when to when, by attempts and waits
         budgets = books.budgets
         self._accounts = budgets.accounts(prompt.scope) if budgets else ()
         self._most = books.most(prompt, usd_per_kwh)
@@ -222,8 +222,9 @@ class Account:
         self._verdicts.append(verdict)  # from any thread: it is one step
 
     def waited(self, seconds: float) -> None:
-        """Take note of a wait that a server asked for."""
-        self._waited += seconds
+        """Take note of a wait that a server asked for, which is over."""
+        now = self._clock()
+        self._busy_from.append((max(self._started, now - seconds), now))
 
     # --- inside ---
 
@@ -334,6 +335,8 @@ class Account:
         )
         self._attempts.append((ask.place, attempt))
         self._busy_from.append((hold.started, hold.started + seconds))
+        if usage is not None and ended.reply is not None and _is_plain(ask):
+            self._read_by[name] = usage.input_tokens
         if usage is not None and written and not usage.estimated:
             self._learn(ask, usage, seconds, measured)
         self._free(hold, spent)
@@ -414,17 +417,18 @@ class Account:
             decision=self._decision,
             attempts=tuple(attempts),
             verdicts=tuple(self._verdicts),
+            read_by=self._read_by,
             reply=self.reply,
             ending=ending,
             started_at=self._started_at,
             seconds=self._decision.seconds + seconds,
-            overhead_s=self._decision.seconds + max(0.0, seconds - self._waited - self._busy()),
+            overhead_s=self._decision.seconds + max(0.0, seconds - self._busy()),
         )
         self.entry = make_entry(facts, self._books, self._usd_per_kwh)
         self._books.ledger.add(self.entry)
 
     def _busy(self) -> float:
-        """Return for how many seconds attempts were under way, those side by side counted once."""
+        """Return the seconds in which attempts were made or waited for, each counted once."""
         busy, until = 0.0, -math.inf
         for began, ended in sorted(self._busy_from):
             busy += max(0.0, ended - max(began, until))

@@ -6,8 +6,8 @@ In: the decision, every attempt, how the call ended. Out: one `Entry`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from shared_core.accounting.expected import energy_of, rates_of, repeated_tokens
@@ -41,7 +41,11 @@ _WHY = {
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """How a call went; see `Entry`."""
+    """How a call went; see `Entry`.
+
+    `read_by` has the input tokens of the caller's own prompt, with nothing said besides it, as each
+    model that read it has counted them.
+    """
 
     prompt: Prompt
     decision: Decision
@@ -52,6 +56,7 @@ class Facts:
     seconds: float
     overhead_s: float
     verdicts: tuple[Verdict, ...] = ()
+    read_by: Mapping[str, int] = field(default_factory=dict)
 
 
 def make_entry(facts: Facts, books: Books, usd_per_kwh: float) -> Entry:
@@ -66,7 +71,8 @@ def make_entry(facts: Facts, books: Books, usd_per_kwh: float) -> Entry:
     answered_by = decision.candidate if facts.reply is None else facts.reply.candidate
     answers = [a for a in _drafts(facts) if a.outcome == "answered" and a.candidate == answered_by]
     answer = answers[-1] if answers else None
-    read = prompt.tokens if answer is None or answer.usage is None else answer.usage.input_tokens
+    read_by = facts.read_by
+    read = read_by.get(answered_by) or next(iter(read_by.values()), prompt.tokens)
     repeated = repeated_tokens(prompt)
     if repeated and prompt.tokens:  # as a share of what was really read
         repeated = min(read, round(repeated * read / prompt.tokens))
@@ -116,14 +122,22 @@ def _reason(facts: Facts, answered_by: str) -> str:
 
 def _judged(verdicts: Iterable[Verdict], answered_by: str) -> str:
     """Say what was made of each draft: the last verdict counts that could tell anything."""
-    last: dict[str, float | None] = {}
+    last: dict[str, Verdict] = {}
     for verdict in verdicts:
         known = last.get(verdict.candidate)
-        last[verdict.candidate] = known if verdict.probability is None else verdict.probability
-    return ", ".join(
-        f"{'its draft' if name == answered_by else f'the draft of {name}'} "
-        + ("could not be judged" if chance is None else f"has a probability of {chance:.2f}")
-        for name, chance in last.items()
+        if known is None or verdict.probability is not None or known.probability is None:
+            last[verdict.candidate] = verdict
+    return ", ".join(_concluded(verdict, answered_by) for verdict in last.values())
+
+
+def _concluded(verdict: Verdict, answered_by: str) -> str:
+    """Say a verdict; one without a probability, such as a strategy's own word, by its note."""
+    name, chance = verdict.candidate, verdict.probability
+    if chance is None and verdict.note:
+        return verdict.note if name in ("", answered_by) else f"{name}: {verdict.note}"
+    whose = "its draft" if name == answered_by else f"the draft of {name}"
+    return f"{whose} " + (
+        "could not be judged" if chance is None else f"has a probability of {chance:.2f}"
     )
 
 

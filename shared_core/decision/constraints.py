@@ -21,6 +21,7 @@ __all__ = [
     "local_only",
     "max_cost_usd",
     "max_energy_wh",
+    "max_steps",
     "time_limit",
 ]
 
@@ -148,6 +149,27 @@ def _check_limit(name: str, limit: object, unknown: object) -> None:
         raise ConfigurationError(f"{name}() takes a number from 0 up, not {limit!r}")
     if unknown not in ("refuse", "worst"):
         raise ConfigurationError(f"{name}(): unknown must be 'refuse' or 'worst', not {unknown!r}")
+
+
+def max_steps(steps: int) -> Constraint:
+    """Let an agent's tool loop have at most so many steps, counted from the user's last turn.
+
+    Once a loop has had them, every candidate is refused, so that the next call of the agent ends
+    with `NoCandidateError`. LangGraph's own limit (`GraphRecursionError`) holds beside it.
+
+    Raises:
+        ConfigurationError: It is no whole number from 1 up.
+    """
+    if type(steps) is not int or steps < 1:
+        raise ConfigurationError(f"max_steps() takes a whole number from 1 up, not {steps!r}")
+
+    def max_steps(prompt: Prompt, candidate: Candidate, estimate: Estimate) -> str | None:
+        made = len(prompt.loop)
+        if made < steps:
+            return None
+        return f"the tool loop has had {made} steps, and at most {steps} are allowed"
+
+    return max_steps
 
 
 @dataclass(frozen=True, slots=True)

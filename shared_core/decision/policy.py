@@ -54,7 +54,8 @@ class Policy:
             cheapest allowed candidate. Needs a calibration.
         prefer_local: Take an eligible candidate that runs locally before all others.
         stay_in_tool_loop: Have a tool's result read by the candidate that called the tool, where it
-            is allowed: another one would miss its thoughts and its provider's prompt cache.
+            is allowed, unless its steps run into trouble: another one would miss its thoughts and
+            its provider's prompt cache. False: every step is routed anew.
         subject_to: Constraints that always hold, by hand: see `Constraint`.
         usd_per_kwh: What a kWh is worth, in USD: weighs energy in the objective, and is what a
             local candidate without a price costs.

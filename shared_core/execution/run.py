@@ -14,7 +14,12 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
 
-from shared_core.errors import RouterError, StreamInterruptedError
+from shared_core.errors import (
+    DeadlineExceededError,
+    RouterError,
+    StreamInterruptedError,
+    TooManyAttemptsError,
+)
 from shared_core.execution.failures import Kind, is_signal
 from shared_core.types import Ask, Check, Decision, Entry, Reply, Steps, Verdict, Watch, Wish
 
@@ -124,6 +129,7 @@ class Run:
         self.result: Reply | None = None
         self._allowed = {decision.candidate, *decision.fallbacks, *decision.allowed}
         self._shown: list[Reply] = []
+        self._open: list[Reply] = []  # what the caller may have seen, be it by other ways
         self._asked = 0
         self._steps = steps
         self._advance(lambda: next(steps))
@@ -131,7 +137,7 @@ class Run:
     @property
     def was_shown(self) -> bool:
         """Whether the result has been streamed to the caller already."""
-        return any(reply is self.result for reply in self._shown)
+        return any(_is_that(reply, self.result) for reply in self._shown)
 
     @property
     def visible(self) -> Ask | None:
@@ -144,16 +150,27 @@ class Run:
         received = tuple(granted)
         replies = [one for one in received if isinstance(one, Reply)]
         self.replies += replies
+        if self.visible is not None:
+            self._open += replies
         if shown:
             self._shown += replies
         self._advance(lambda: self._steps.send(received))
 
     def finish(self, transport: Transport) -> None:
-        """Have the result's native object say what its text does, where the strategy edited it."""
+        """Have the result's native object say what its text does, where the strategy edited it.
+
+        Raises:
+            RouterError: The caller may have seen that answer grow as it was, or has seen another.
+        """
         result = self.result
-        if result is None or any(reply is result for reply in self.replies):
+        if result is None:
             return
-        if not any(r.native is result.native and r.text == result.text for r in self.replies):
+        edited = not any(_is_that(reply, result) for reply in self.replies)
+        if edited and any(reply.native is result.native for reply in self._open):
+            raise RouterError("the strategy edited a visible answer; only held ones can be edited")
+        if self._shown and not self.was_shown:
+            raise RouterError("the strategy returned another answer than the caller has seen")
+        if edited:
             self.result = transport.edited(result)
 
     def close(self) -> None:
@@ -161,11 +178,14 @@ class Run:
         self._steps.close()
 
     def failed(self, transport: Transport, ask: Ask, error: Exception) -> Reply:
-        """Make data out of a failed call; what is no failure goes on its way."""
-        if is_signal(error):
-            self.close()
+        """Make data out of a failed call; what is none of the candidate's goes on its way."""
+        if is_signal(error) or isinstance(error, TooManyAttemptsError):
             raise error
-        return Reply(ask.candidate, error=error, retryable=transport.is_retryable(error))
+        retryable = transport.is_retryable(error)
+        # Another could mend it, were it not for what has been seen, or for the time that is over.
+        late = isinstance(error, DeadlineExceededError)
+        shown = not (retryable or late) and transport.kind_of(error) is not None
+        return Reply(ask.candidate, error=error, retryable=retryable, shown=shown)
 
     def timed(self, reply: Reply, started: float) -> Reply:
         """Note how long an attempt took, in seconds."""
@@ -173,19 +193,27 @@ class Run:
 
     def _advance(self, step: Callable[[], tuple[Wish, ...]]) -> None:
         try:
-            self.wishes = tuple([self._numbered(wish) for wish in step()])
+            wishes = step()
+            self.wishes = tuple([self._numbered(wish, len(wishes) == 1) for wish in wishes])
         except StopIteration as stop:
             self.wishes, self.result = (), stop.value
 
-    def _numbered(self, wish: Wish) -> Wish:
-        """Return the wish; an ask knows which of the call's it is."""
+    def _numbered(self, wish: Wish, alone: bool) -> Wish:
+        """Return the wish; an ask knows which of the call's it is, and is held beside others."""
         if not isinstance(wish, Ask):
             return wish
         if wish.candidate not in self._allowed:
             self.close()
             raise RouterError(f"the strategy asked {wish.candidate!r}, which is not allowed")
         self._asked += 1
-        return replace(wish, place=self._asked)
+        return replace(wish, place=self._asked, visible=wish.visible and alone)
+
+
+def _is_that(reply: Reply, result: Reply | None) -> bool:
+    """Tell whether a result is that reply, with its text as it was."""
+    if result is None:
+        return False
+    return reply is result or (reply.native is result.native and reply.text == result.text)
 
 
 class Growing:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from shared_core.errors import AllCandidatesFailedError, BudgetExceededError
+from shared_core.errors import (
+    AllCandidatesFailedError,
+    BudgetExceededError,
+    DeadlineExceededError,
+)
 from shared_core.types import Decision, Prompt, Reply, Steps
 
 __all__ = ["Strategy", "failure", "unparsed"]
@@ -15,7 +19,8 @@ class Strategy(Protocol):
     """Turns a decision into calls. Written once; four drivers run it in both frameworks.
 
     It may have `names`, those of candidates that it counts on whatever the decision, and
-    `plan(prompt, decision)`, which says in words what it would do, for `explain`.
+    `plan(prompt, decision)`, which says in words what it would do, for `explain`. One that sets
+    `needs_overlaps` finds in decisions what candidates have in common.
     """
 
     def steps(self, prompt: Prompt, decision: Decision) -> Steps:
@@ -35,7 +40,8 @@ def failure(failures: Sequence[tuple[str, Exception]]) -> Exception:
         failures: (candidate, error) of each attempt, in order; at least one.
     """
     last = failures[-1][1]
-    if len(failures) == 1 or all(isinstance(e, BudgetExceededError) for _, e in failures):
+    limits = BudgetExceededError, DeadlineExceededError  # of the call, not of a candidate
+    if len(failures) == 1 or all(isinstance(e, limits) for _, e in failures):
         return last
     error = AllCandidatesFailedError(failures)
     error.__cause__ = last

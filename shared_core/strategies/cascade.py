@@ -123,8 +123,9 @@ class Cascade:
         return tuple([name for name in asked if isinstance(name, str)])
 
     def _first(self, prompt: Prompt, decision: Decision) -> str | None:
-        """Return who must draft first: the model that waits for a tool's result."""
-        held = prompt.in_tool_loop and prompt.author == decision.candidate
+        """Return who must draft first: the model that waits for a tool's result, or its relief."""
+        relieved = decision.phase in ("after an error", "stall")
+        held = prompt.in_tool_loop and (relieved or prompt.author == decision.candidate)
         return decision.candidate if held else None
 
     @cached_property

@@ -16,6 +16,7 @@ from examples.benchmarks import (
     _page,
     _splits,
     _tables,
+    _votes,
     accounting_overhead,
     baselines,
     budget_race,
@@ -24,7 +25,10 @@ from examples.benchmarks import (
     encode,
     energy_savings,
     latency,
+    mixture,
     n_models,
+    oracle_gap,
+    reasoning_effort,
     routellm,
     self_consistency,
 )
@@ -43,6 +47,11 @@ LADDERS = {
     ),
     "eval_mmlu_pro_ori_mmlu": (("mmlu_pro_cot",), n_models.PRICED["mmlu_pro"][2]),
 }
+PAIR_PRICES = (
+    ("mistralai/Mixtral-8x7B-Instruct-v0.1", (0.6, 0.6)),
+    ("gpt-4-1106-preview", (10.0, 30.0)),
+)
+VOTERS = (*n_models.PRICED["zeroeval"][2][:3], "gpt-4o-2024-08-06", "nobody-lists-a-price")
 
 
 @pytest.fixture(autouse=True)
@@ -102,12 +111,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder / "eval_routerbench_lite",
         outcomes(n_models.ROUTERBENCH, ("small", "middle", "large"), 50),
     )
-    listed = []
+    listed = [("eval_routellm", "routellm_gsm8k", model, *price) for model, price in PAIR_PRICES]
     for name, (datasets, models) in LADDERS.items():
         # Without costs: the list prices stand in.
         write(folder / name, outcomes(datasets, models, 120 // len(datasets)).assign(cost=np.nan))
-        listed += [(name, model, 2.0**place, 2.0**place) for place, model in enumerate(models)]
-    columns = ["set", "model", "usd_per_m_in", "usd_per_m_out"]
+        listed += [
+            (name, dataset, model, 2.0**place, 2.0**place)
+            for dataset in datasets
+            for place, model in enumerate(models)
+        ]
+    write(folder / "eval_answers_gsm8k", pd.DataFrame(judged_answers(90, models=VOTERS, slips=0.7)))
+    columns = ["set", "dataset", "model", "usd_per_m_in", "usd_per_m_out"]
     (folder / "model_info").mkdir()
     pd.DataFrame(listed, columns=columns).to_csv(folder / "model_info" / "models.csv")
     return folder
@@ -123,6 +137,7 @@ def out(tmp_path: Path) -> Path:
         "believed",
         "n_models",
         "left_out",
+        "oracle_gap",
         "latency",
         "energy_savings",
         "budget_race",
@@ -135,6 +150,9 @@ def out(tmp_path: Path) -> Path:
         "self consistency shares",
         "self consistency shuffled",
         "self consistency voters",
+        "mixture_overlaps",
+        "mixture_agreement",
+        "reasoning effort",
     )
     places = [f"<!-- table: {name} -->\n<!-- end -->" for name in names]
     (tmp_path / "README.md").write_text("\n".join(["before", *places, "after"]))
@@ -252,6 +270,28 @@ def test_calibration(data: Path, out: Path) -> None:
     assert len(table_of(out, "believed")) > 4
 
 
+def test_reasoning_effort(tmp_path: Path, out: Path) -> None:
+    for names in reasoning_effort.MODELS.values():
+        assert len(names) == len(reasoning_effort.EFFORTS)
+    models = [name for names in reasoning_effort.MODELS.values() for name in names]
+    folder = tmp_path / "data"
+    write(folder / reasoning_effort.SET, outcomes([reasoning_effort.DATASET], models, 80))
+    small = ["--data", str(folder), "--out", str(out), "--seeds", "1", "--draws", "10"]
+    reasoning_effort.main(small)
+    found = results(out, "reasoning_effort")
+    assert found["mended"]["high"]["value"] > 0
+    for deltas in found["models"].values():
+        ways = deltas["0.05"]
+        assert ways["always high"]["kept"]["value"] == 1
+        assert ways["always low"]["low_share"]["value"] == 1
+        assert ways["random"]["over_random"]["value"] == 0
+        for effort in reasoning_effort.EFFORTS:
+            share = f"{effort}_share"
+            assert ways["routed"][share]["value"] == ways["random"][share]["value"]
+        assert ways["oracle"]["kept"]["value"] >= ways["routed"]["kept"]["value"]
+    assert len(table_of(out, "reasoning effort")) > 20
+
+
 def test_n_models(data: Path, out: Path) -> None:
     small = ["--draws", "10", "--seeds", "1", "--left-out-seeds", "1"]
     n_models.main(["--data", str(data), "--out", str(out), *small])
@@ -269,6 +309,79 @@ def test_n_models(data: Path, out: Path) -> None:
     assert set(found["left_out"]["routerbench_lite"]["probe"]["by_model"]) == set(models)
     assert len(table_of(out, "n_models")) == 1 + 3 * 11
     assert len(table_of(out, "left_out")) == 1 + 3 * 2
+
+
+def test_oracle_gap(data: Path, out: Path) -> None:
+    small = ["--data", str(data), "--out", str(out), "--draws", "10", "--seeds", "1"]
+    oracle_gap.main([*small, "--sets", "gsm8k"])
+    oracle_gap.main([*small, "--sets", "routerbench_lite"])
+    found = results(out, "oracle_gap")["sets"]
+    assert list(found) == ["routerbench_lite", "gsm8k"]  # one is kept, both in the usual order
+    for one in found.values():
+        ways = one["ways"]
+        assert ways["best_single"]["gap"]["value"] == 0
+        assert ways["best_single"]["cost"]["value"] == 1
+        assert ways["best_single"]["within"]
+        assert ways["oracle"]["gap"]["value"] == 1
+        assert ways["random"]["gap"]["value"] < 0
+        assert all(way["gap"]["value"] <= 1 for way in ways.values())
+        assert 0 <= one["rare"] <= 1
+    assert found["gsm8k"]["models"] == 4  # one has no price
+    assert found["gsm8k"]["labels"] == 45
+    ways = found["gsm8k"]["ways"]
+    assert ways["all answers"]["gap"]["value"] > ways["router"]["gap"]["value"]
+    assert ways["all answers"]["cost"]["value"] > 1
+    assert not ways["all answers"]["within"]
+    assert len(table_of(out, "oracle_gap")) == 1 + 10 + 11
+
+
+def test_oracle_gap_takes_models_with_a_price(data: Path) -> None:
+    table = oracle_gap.table_of(data, "mmlu_redux")
+    assert set(table.models) == set(LADDERS["eval_zeroeval_gsm8k_mmluredux"][1])
+    assert np.isfinite(table.cost).all()
+    pair = _votes.read(data, *oracle_gap.ANSWERS["gsm8k_pair"])
+    assert len(pair.prompts) == 119  # one is contaminated
+    assert set(pair.said.ravel()) == {0}  # all say 12
+    assert (pair.usd[:, 0] > pair.usd[:, 1]).all()
+
+
+def test_votes_stop_early_and_outvote_the_dear_one() -> None:
+    """Two cheap models that agree are right, and the dear one is asked where they do not."""
+    rng = np.random.default_rng(1)
+    right = rng.random((400, 3)) < [0.8, 0.8, 0.85]
+    wrong = rng.integers(1, 50, (400, 3))  # no two err alike
+    finals = np.where(right, 0, wrong)
+    answered = _votes.Answered(
+        models=("a", "b", "dear"),
+        prompts=tuple(map(str, range(400))),
+        said=np.array([[row.tolist().index(one) for one in row] for row in finals]),
+        scores=right.astype(float),
+        usd=np.broadcast_to([0.1, 0.1, 1.0], (400, 3)),
+        rows=None,  # type: ignore[arg-type]  # no verifier reads them
+    )
+    known, others = np.arange(200), np.arange(200, 400)
+    nothing = np.zeros((400, 3))
+    belief = _votes.believed(answered, nothing, known, others, seed=0)
+    labelled, tested = (
+        _votes.Answered(
+            answered.models,
+            tuple([answered.prompts[place] for place in places]),
+            *(array[places] for array in (answered.said, answered.scores, answered.usd)),
+            rows=None,  # type: ignore[arg-type]
+        )
+        for places in (known, others)
+    )
+    plan = _votes.planned(labelled, belief[known], 2, escalate=True)
+    assert set(plan.order) == {0, 1, 2}
+    assert plan.order[-1] == 2
+    score, usd = _votes.routed(plan, tested, belief[others])
+    assert score.mean() > tested.scores[:, 2].mean() + 0.05
+    assert 0.2 <= usd.min() <= 0.21
+    assert usd.mean() < 0.7
+    alone = _votes.planned(labelled, belief[known], 2, escalate=True, longest=1)
+    assert alone.order == (2,)
+    same = _votes.routed(alone, tested, belief[others])
+    assert same[0].tolist() == tested.scores[:, 2].tolist()
 
 
 def test_latency(out: Path) -> None:
@@ -350,6 +463,26 @@ def answered(tmp_path: Path) -> Path:
     columns = ["set", "model", "usd_per_m_in", "usd_per_m_out"]
     pd.DataFrame(listed, columns=columns).to_csv(folder / "model_info" / "models.csv")
     return folder
+
+
+def test_mixture(tmp_path: Path, out: Path) -> None:
+    models = ("one", "two", "three", "four")
+    for name, datasets in mixture.SCORES.items():
+        write(tmp_path / name, outcomes(datasets, models, 300))
+    for seed, name in enumerate(mixture.ANSWERS):
+        answers = pd.DataFrame(judged_answers(120, models=models, seed=seed, slips=0.7))
+        write(tmp_path / name, answers)
+    mixture.main(["--data", str(tmp_path), "--out", str(out), "--teams", "5"])
+    found = results(out, "mixture")
+    for one in found["overlaps"].values():
+        assert 0 < one["overlap"] < 1
+        assert one["rms_common"] < 0.2
+    for one in found["agreement"].values():
+        assert 0.3 < one["settled"] < 1
+        assert one["right"] > one["best_else"]  # slips differ, so what agrees is right
+        assert one["any_else"] >= one["best_else"]
+    assert len(table_of(out, "mixture_overlaps")) == 1 + 4 + 1
+    assert len(table_of(out, "mixture_agreement")) == 1 + 2
 
 
 def test_cascade(answered: Path, out: Path) -> None:

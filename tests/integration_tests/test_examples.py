@@ -5,6 +5,7 @@ A test's name is the name of the example that it runs.
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 import time
@@ -15,7 +16,7 @@ from typing import Any
 import llama_index.core
 import pytest
 
-from shared_core import Draft, Ledger, Prompt
+from shared_core import Draft, Ledger, Prompt, Scope
 from shared_core.types import Reply
 from tests.fakes.openai_server import OpenAIServer
 from tests.fakes.openai_wire import Body
@@ -23,6 +24,8 @@ from tests.fakes.replies import Answer, ToolCall, message_text
 from tests.integration_tests.written import LARGE, SMALL, run, stand_in
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+
+MODELS = {"small": SMALL, "large": LARGE}
 
 Example = Callable[[], str]
 
@@ -182,12 +185,15 @@ def test_03_langgraph_policies(
     assert names["router"].explain(letter[1]).candidate == "large"
 
 
-def test_04_llamaindex_query_engine(
-    example: Example, server: OpenAIServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # llama-index-core 0.14.0 brings its stop words along, but would download them all the same.
+@pytest.fixture
+def stop_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """llama-index-core 0.14.0 brings its stop words along, but would download them all the same."""
     bundled = Path(llama_index.core.__file__).parent / "_static" / "nltk_cache"
     monkeypatch.setenv("NLTK_DATA", str(bundled))
+
+
+@pytest.mark.usefixtures("stop_words")
+def test_04_llamaindex_query_engine(example: Example, server: OpenAIServer) -> None:
     server.say(SMALL, "Nobody knows what an unknown price is.")
     server.say(LARGE, "So that it is written once.")
     printed = example()
@@ -304,6 +310,95 @@ def test_08_cascade(example: Example, names: dict[str, Any], server: OpenAIServe
         assert plans(draft_of(text)) == 0.01
 
 
+def sums_of(printed: list[str]) -> dict[str, int]:
+    """How many calls each step made, as the report's lines say."""
+    found = [re.fullmatch(r"(\w+): \S+ USD, calls: (\d+)", line) for line in printed]
+    return {match[1]: int(match[2]) for match in found if match}
+
+
 def draft_of(text: str) -> Draft:
     """A draft that says this."""
     return Draft(Prompt((), 0), Reply("small", text=text))
+
+
+@pytest.mark.usefixtures("stop_words")
+def test_09_rag_router_per_stage(example: Example, server: OpenAIServer) -> None:
+    asked = {
+        "architecture": "Where does a strategy get its replies from?",
+        "decisions": "Why is a strategy a generator?",
+    }
+    parts = [{"sub_question": text, "tool_name": name} for name, text in asked.items()]
+
+    def small(body: Body) -> str:
+        splits = "sub_question" in str(body)
+        return json.dumps({"items": parts}) if splits else "From its generator."
+
+    server.say(SMALL, small)
+    server.say(LARGE, "It yields asks, so that it is written once.")
+    printed = example().splitlines()
+    assert printed[0] == "It yields asks, so that it is written once. "
+    split, *read, write = server.requests
+    assert [body["model"] for body in (split, *read, write)] == [SMALL] * (1 + len(read)) + [LARGE]
+    assert len(read) == 4  # two passages of each source, one after the other
+    for text in asked.values():
+        assert sum(text in str(body) for body in read) == 2
+    assert "From its generator." in str(write)
+    told = re.findall(r"^(\w+): (small|large), ", "\n".join(printed), flags=re.MULTILINE)
+    assert told == [("split", "small"), *[("read", "small")] * 4, ("write", "large")]
+    assert sums_of(printed) == {"split": 1, "read": 4, "write": 1}
+    assert [line for line in printed if line.startswith("write: 0 USD")] == []
+
+
+def test_10_langgraph_agent(example: Example, names: dict[str, Any], server: OpenAIServer) -> None:
+    queries = [
+        "select size from city",
+        "select souls from city",
+        "select sum(people) from city join river on river = river.name where length_km > 1000",
+    ]
+    calls = [ToolCall("schema", {}), *(ToolCall("query", {"sql": sql}) for sql in queries)]
+    step = stepwise(*([call] for call in calls))
+    server.say(SMALL, step)
+    server.say(LARGE, lambda body: step(body) if body.get("tools") else "Look, then count.")
+    printed = example()
+    steps = re.findall(r"^(\w+): (\w+), because (.*)$", printed, flags=re.MULTILINE)
+    assert [step[:2] for step in steps] == [("plan", "large"), *[("act", "small")] * 3] + [
+        ("act", "large")
+    ] * 2
+    assert "large takes over" in steps[4][2]
+    assert [body["model"] for body in server.requests] == [MODELS[name] for _, name, _ in steps]
+    assert all(body["stream"] for body in server.requests)
+    for body in server.requests[1:]:
+        assert "Look, then count." in texts(body, "system", "developer")[0]
+    assert "no such column: souls" in texts(server.requests[4], "tool")[-1]
+    assert "740906" in texts(server.requests[5], "tool")[-1]
+    assert sums_of(printed.splitlines()) == {"plan": 1, "act": 5}
+    (state,) = names["router"].budgets.states(Scope(run="question 1"))
+    assert 0 < state.used < 1
+
+
+def test_11_mixture_of_agents(example: Example, server: OpenAIServer) -> None:
+    said = {SMALL: "Run it together.", "gemma3:4b": "Open it for two hours.", LARGE: "Sell shares."}
+
+    def large(body: Body) -> str:
+        return "Sell shares, open it for two hours." if "PROPOSAL" in str(body) else said[LARGE]
+
+    for model in (SMALL, "gemma3:4b"):
+        server.say(model, said[model])
+    server.say(LARGE, large)
+    plan, *told = example().splitlines()
+    assert "large writes the answer" in plan
+    mixed = ["Sell shares, open it for two hours.", "  asked: large, qwen, gemma, large"]
+    for place in (0, 3):
+        assert told[place] == mixed[0]
+        assert sorted(told[place + 1].split(", ")) == sorted(mixed[1].split(", "))
+        assert told[place + 2] == "  3 of 3 proposals reached large, which wrote the answer"
+    assert told[6:10] == ["Sell shares.", "  asked: large"] * 2
+    spent = dict(line.split(": ", 1) for line in told[10:])
+    assert spent.keys() == {"mixture", "large alone"}
+    usd = {step: float(re.findall(r"^(\S+) USD", said)[0]) for step, said in spent.items()}
+    assert usd["mixture"] > 2 * usd["large alone"] > 0
+    assert len(server.requests) == 10
+    written = [body for body in server.requests if "PROPOSAL" in str(body)]
+    assert [body["model"] for body in written] == [LARGE, LARGE]
+    for body in written:
+        assert all(text in str(body) for text in said.values())

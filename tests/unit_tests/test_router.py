@@ -7,14 +7,16 @@ import dataclasses
 import json
 import math
 import threading
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 
 from shared_core import (
     AllCandidatesFailedError,
     BudgetExceededError,
     ConfigurationError,
+    MixtureOfAgents,
     NoCandidateError,
     NotCalibratedError,
     Policy,
@@ -31,7 +33,7 @@ from shared_core.accounting.budgets.budget import Budget, Budgets
 from shared_core.accounting.budgets.stores import NOTHING, Amounts
 from shared_core.decision.candidates import prepare_candidates
 from shared_core.strategies.single import Single
-from shared_core.types import Candidate, Estimate, Reply, Usage
+from shared_core.types import CalibrationSample, Candidate, Estimate, Reply, Usage
 from tests.fakes.core import FakeTransport, FixedPredictor, candidate, prompt
 from tests.fakes.spending import FailingStore, Metered, SlowStore, standing
 
@@ -491,3 +493,37 @@ async def test_a_store_that_fails_lets_nobody_be_chosen() -> None:
         one.decide(prompt())
     with pytest.raises(StorageError):
         await one.adecide(prompt())
+
+
+# --- what decisions tell a strategy that asks ---
+
+
+class Sampled(FixedPredictor):
+    """Has a sample, and notes when it is asked for."""
+
+    asked: ClassVar[list[int]] = []
+
+    @property
+    def sample(self) -> CalibrationSample:
+        self.asked.append(1)
+        scores = np.array([[0.0, 1.0], [1.0, 0.0]] * 200)
+        return CalibrationSample(("a", "b"), scores, np.ones(400), scores, scores)
+
+
+def test_overlaps_are_told_once_and_only_to_a_strategy_that_needs_them() -> None:
+    prepared = prepare_candidates(
+        [candidate("a", context_window=99), candidate("b")], lambda c: (c.model, {})
+    )
+    for strategy, found in ((Single(), 0), (MixtureOfAgents(), 2)):
+        predictor = Sampled({"a": 0.5, "b": 0.6})
+        made = Router(prepared, predictor=predictor, strategy=strategy)
+        before = len(predictor.asked)
+        decisions = [made.decide(prompt()) for _ in range(3)]
+        assert [len(decision.overlaps) for decision in decisions] == [found] * 3
+        assert len(predictor.asked) - before == bool(found)
+        assert decisions[0].windows == {"a": 99}
+        assert decisions[0].windows is decisions[1].windows
+
+
+def test_without_a_sample_there_are_no_overlaps() -> None:
+    assert router(strategy=MixtureOfAgents()).decide(prompt()).overlaps == {}

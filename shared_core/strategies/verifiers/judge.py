@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from shared_core.errors import ConfigurationError
+from shared_core.strategies.quoting import between
 from shared_core.strategies.verifiers.base import logit, weighed
 from shared_core.strategies.verifiers.json_text import first_value
 from shared_core.types import Ask, Draft, Prompt, Reply, Turn, Verdict, Verification
@@ -113,8 +114,7 @@ def _question(prompt: Prompt) -> str:
 def _between(name: str, mark: str, text: str) -> str:
     if len(text) > _READ:
         text = f"{text[: _READ // 2]}\n[...]\n{text[-_READ // 2 :]}"
-    text = text.encode("utf-8", "replace").decode("utf-8")  # half a character cannot be sent
-    return f"--- {name} {mark} ---\n{text}\n--- END OF {name} {mark} ---"
+    return between(name, mark, text)
 
 
 def _word(text: str, nonce: str) -> float | None:

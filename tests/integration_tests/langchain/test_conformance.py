@@ -13,7 +13,7 @@ import openai
 import pytest
 from langchain_core.language_models import BaseChatModel
 
-from langchain_router import Cascade, ChatRouter
+from langchain_router import Cascade, ChainOfThought, ChatRouter, MixtureOfAgents
 from shared_core.types import Draft
 from tests.contracts.langchain import ChatModelContract
 from tests.fakes.chat_models import ScriptedChat, ScriptedChatWithoutStream
@@ -32,6 +32,7 @@ class Denied(Exception):
 
 DENIED = Denied()
 OPEN = "LangChain leaves the run of a model open when `ainvoke` is cancelled"
+THREE_RUNS = "a mixture of two asks three times"
 CANCELLED = {"test_a_cancelled_call_closes_its_runs_and_leaves_no_task[ainvoke]": OPEN}
 
 
@@ -40,12 +41,15 @@ def routed(small: BaseChatModel, large: BaseChatModel) -> ChatRouter:
     return ChatRouter({"small": small, "large": large})
 
 
+ALIKE = FixedPredictor({"small": 0.9, "large": 0.9})
+
+
 def always(draft: Draft) -> bool:
     return True
 
 
-def cascading(small: BaseChatModel, large: BaseChatModel, strategy: Cascade) -> ChatRouter:
-    predictor = FixedPredictor({"small": 0.6, "large": 0.95})
+def cascading(small: BaseChatModel, large: BaseChatModel, strategy: Any) -> ChatRouter:
+    predictor = FixedPredictor({"small": 0.6, "large": 0.85})
     return ChatRouter({"small": small, "large": large}, strategy=strategy, predictor=predictor)
 
 
@@ -96,6 +100,39 @@ class TestAcceptingCascade(OverScripted):
     def make(self, **settings: Any) -> ChatRouter:
         models = super().make(**settings), self.scripted(model_name="large")
         return cascading(*models, Cascade(always))
+
+
+class TestMixture(OverScripted):
+    """A router over two of them that both propose, before the large one answers."""
+
+    known_failures = {  # noqa: RUF012
+        "test_a_call_is_one_model_run_in_a_closed_tree": THREE_RUNS,
+        "test_a_bound_call_is_one_model_run_in_a_closed_tree": THREE_RUNS,
+        "test_a_stream_that_is_left_closes_its_runs": THREE_RUNS,
+        "test_usage_is_counted_as_the_message_says": THREE_RUNS,
+        "test_the_global_cache_is_heeded": THREE_RUNS,
+        "test_a_batch_keeps_to_its_concurrency": "and each call of it asks two at once",
+        "test_an_async_batch_keeps_to_its_concurrency": "and each call of it asks two at once",
+        "test_an_error_reaches_the_caller_and_closes_its_runs": "one error for all that failed",
+        "test_a_batch_returns_errors_if_told_to": "one error for all that failed",
+        "test_a_cancelled_call_closes_its_runs_and_leaves_no_task": OPEN,
+    }
+
+    def make(self, **settings: Any) -> ChatRouter:
+        large = self.scripted(model_name="large", **settings)
+        strategy = MixtureOfAgents(("small", "large"))
+        return cascading(super().make(**settings), large, strategy)
+
+
+class TestReasoning(OverScripted):
+    """A router over two of them that has them think step by step."""
+
+    streams = False  # an answer is held until it is whole
+    known_failures = TestAcceptingCascade.known_failures
+
+    def make(self, **settings: Any) -> ChatRouter:
+        made = {"small": super().make(**settings), "large": self.scripted(model_name="large")}
+        return ChatRouter(made, predictor=ALIKE, strategy=ChainOfThought(easy="low"))
 
 
 class OverMute(OverScripted):

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
 from langchain_router import ChatRouter, LearnedPredictor, Policy
 from shared_core import NotCalibratedError
@@ -47,6 +48,30 @@ def test_the_estimates_are_those_of_the_predictor(predictor: LearnedPredictor) -
     for estimate in estimates:
         assert 0 < estimate.quality_low < estimate.quality < estimate.quality_high < 1
         assert estimate.output_tokens == 50
+
+
+def test_inside_a_tool_loop_evidence_comes_after_the_prediction(
+    predictor: LearnedPredictor,
+) -> None:
+    llm = learned(predictor)
+    messages: list[BaseMessage] = [HumanMessage(EASY)]
+    for number in range(2):
+        call = {"name": "add", "args": {"n": number}, "id": f"call_{number}"}
+        stamp = {"router": {"candidate": "small"}}
+        messages += [
+            AIMessage("", tool_calls=[call], response_metadata=stamp),
+            ToolMessage("Error: no", tool_call_id=f"call_{number}", status="error"),
+        ]
+    before, after = llm.explain(EASY), llm.explain(messages)
+    assert (before.candidate, after.candidate) == ("small", "large")
+    assert (
+        (after.calibrated, after.delta) == (before.calibrated, before.delta) == (True, before.delta)
+    )
+    small, large = before.estimates
+    assert after.estimates[0].quality == pytest.approx(small.quality * 4 / 6)
+    assert after.estimates[0].quality_low == pytest.approx(small.quality_low * 4 / 6)
+    assert after.estimates[1].quality == large.quality
+    llm.explain(messages, detail=True)
 
 
 def test_a_share_of_strong_calls_can_be_asked_for(predictor: LearnedPredictor) -> None:

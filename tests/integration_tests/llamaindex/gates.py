@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from llamaindex_router import RouterLLM
+from llamaindex_router import MixtureOfAgents, RouterLLM
+from tests.fakes.core import FixedPredictor
 from tests.integration_tests.llamaindex.cascades import bad, cascade, good
 
 _TWICE = "CustomLLM's async methods call its decorated sync ones: two pairs of events"
@@ -49,6 +50,13 @@ def accepting(small: Any, large: Any) -> RouterLLM:
 def escalating(small: Any, large: Any) -> RouterLLM:
     """A cascade over two LLMs that takes no draft."""
     return cascade({"small": small, "large": large}, bad)
+
+
+def mixing(small: Any, large: Any) -> RouterLLM:
+    """A mixture of two LLMs, whose proposals the large one reads."""
+    chances = FixedPredictor({"small": 0.6, "large": 0.8})
+    strategy = MixtureOfAgents(("small", "large"))
+    return RouterLLM({"small": small, "large": large}, predictor=chances, strategy=strategy)
 
 
 def routed(small: Any, large: Any) -> RouterLLM:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from llama_index.core.llms import LLM
 
-from llamaindex_router import RouterLLM
+from llamaindex_router import ChainOfThought, RouterLLM
 from tests.contracts.llamaindex import LLMContract
+from tests.fakes.core import FixedPredictor
 from tests.integration_tests.llamaindex.gates import (
     CUSTOM_CHAT,
     PLAIN_KEY,
@@ -16,6 +17,7 @@ from tests.integration_tests.llamaindex.gates import (
     TWO_ATTEMPTS,
     accepting,
     escalating,
+    mixing,
     routed,
 )
 from tests.integration_tests.llamaindex.scripted import Denied
@@ -79,6 +81,15 @@ class TestAcceptingCascade(OverScripted):
         return accepting(super().make(**settings), Keyed(model="large"))
 
 
+class TestReasoning(OverScripted):
+    """A router over two of them that has them think step by step."""
+
+    def make(self, **settings: Any) -> RouterLLM:
+        made = {"small": super().make(**settings), "large": Keyed(model="large")}
+        chances = FixedPredictor({"small": 0.9, "large": 0.9})
+        return RouterLLM(made, predictor=chances, strategy=ChainOfThought(easy="low"))
+
+
 class TestEscalatingCascade(OverScripted):
     """A cascade over two of them that takes no draft."""
 
@@ -86,6 +97,18 @@ class TestEscalatingCascade(OverScripted):
 
     def make(self, **settings: Any) -> RouterLLM:
         return escalating(super().make(**settings), Keyed(model="large"))
+
+
+class TestMixture(OverScripted):
+    """A router over two of them that both propose, before the large one answers."""
+
+    known_failures = {  # noqa: RUF012
+        "test_a_call_is_one_pair_of_events_in_one_span": "a mixture of two asks three times",
+        "test_an_error_reaches_the_caller_as_it_is": "one error for all that failed",
+    }
+
+    def make(self, **settings: Any) -> RouterLLM:
+        return mixing(super().make(**settings), Keyed(model="large", **settings))
 
 
 BLOCKING = {

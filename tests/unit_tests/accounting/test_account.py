@@ -26,6 +26,7 @@ from shared_core.execution.health import Cooldown, Health
 from shared_core.types import Answer, Ask, Entry, Reply, Usage
 from tests.fakes.core import candidate, prompt
 from tests.fakes.spending import Asking, Metered, SlowStore, router, standing
+from tests.fakes.strategies import Everyone, Relay
 
 CALL = Amounts(20_000, 0, 15, 1)
 """What `Usage(10, 5)` of the cheap candidate comes to."""
@@ -396,6 +397,43 @@ def test_overhead_is_what_is_neither_an_attempt_nor_a_wait() -> None:
     assert 0 < entry.overhead_s < 0.05
     (attempt,) = entry.attempts
     assert 0.05 <= attempt.seconds < 0.1
+
+
+@every_form
+def test_waits_side_by_side_are_counted_once(form: Form) -> None:
+    llm = router(strategy=Everyone(), health=Health(Cooldown(patience=5)))
+    for name in "ab":
+        llm.health.failed(name, ConnectionError(), 0.1)
+    entry = form(llm, Metered({"a": ["x"], "b": ["y"]})).entry
+    assert 0.1 < entry.seconds < 0.19
+    assert 0 < entry.overhead_s < 0.09
+
+
+@every_form
+def test_attempts_are_in_the_order_of_their_asks_whichever_ends_first(form: Form) -> None:
+    class Late(Metered):
+        """The first one asked ends last."""
+
+        def send(self, ask: Ask) -> Reply:
+            time.sleep({1: 0.06, 2: 0.03}.get(ask.place, 0))
+            return super().send(ask)
+
+        async def asend(self, ask: Ask) -> Reply:
+            return await asyncio.to_thread(self.send, ask)
+
+    llm = router(Budget(usd=1), strategy=Relay())
+    entry = form(llm, Late({"a": ["x"], "b": ["y"]})).entry
+    assert [a.candidate for a in entry.attempts] == ["a", "b", "b"]
+    assert spent(llm).calls == 3
+
+
+@every_form
+def test_one_that_a_budget_refused_stands_at_its_place_too(form: Form) -> None:
+    llm = router(Budget(calls=2), strategy=Everyone(2))
+    entry = form(llm, Metered({"a": ["x"], "b": ["y"]})).entry
+    assert [a.candidate for a in entry.attempts] == ["a", "b", "a", "b"]
+    assert sorted(a.outcome for a in entry.attempts) == ["answered"] * 2 + ["refused"] * 2
+    assert spent(llm).calls == 2
 
 
 def test_overhead_is_never_negative_where_asks_go_side_by_side() -> None:

@@ -452,3 +452,29 @@ def test_nothing_is_negative_where_verdicts_took_longer_than_the_call() -> None:
         answered(account, Ask("a"))
     entry = written(account)
     assert 0 <= entry.overhead_s <= entry.seconds
+
+
+# --- what is said besides the prompt ---
+
+
+def test_others_would_not_have_read_what_an_aggregator_reads() -> None:
+    llm = router(among=BOTH)
+    told = Ask("b", turns=(Turn("user", "The proposals are: " * 30),), place=2)
+    with begun(llm) as account:
+        answered(account, Ask("a", visible=False, place=1), usage=Usage(40, 9))
+        answered(account, told, usage=Usage(400, 9))
+    entry = written(account)
+    paid = {alternative.candidate: alternative.cost_usd for alternative in entry.alternatives}
+    assert paid["b"] == pytest.approx((40 * 10 + 100 * 20) / 1e6)  # 100 tokens are predicted
+
+
+def test_attempts_are_written_in_the_order_in_which_they_were_asked_for() -> None:
+    with begun(router(among=BOTH)) as account:
+        first, second = (account.open(Ask("a", place=place)) for place in (1, 2))
+        for hold, text in ((second, "second"), (first, "first")):
+            account.close(hold, Reply("a", text=text, usage=Usage(1, len(text))))
+        account.reply = Reply("a")
+    lengths = [
+        attempt.usage and attempt.usage.output_tokens for attempt in written(account).attempts
+    ]
+    assert lengths == [len("first"), len("second")]

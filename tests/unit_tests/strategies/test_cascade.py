@@ -177,6 +177,15 @@ def test_who_called_the_tool_drafts_first() -> None:
     assert asked(transport) == [("middle", False)]
 
 
+@pytest.mark.parametrize("phase", ["after an error", "stall"])
+def test_who_takes_over_in_trouble_drafts_first(phase: Any) -> None:
+    transport = says(small="small", middle="middle", large="large")
+    decision = replace(THREE, candidate="middle", fallbacks=("small", "large"), phase=phase)
+    run = started(Cascade(right), decision, replace(LOOP, author="small"))
+    assert whole(run, transport) == "middle"
+    assert asked(transport) == [("middle", False)]
+
+
 @pytest.mark.parametrize("verify", [wrong, unknown])
 @every_driver
 def test_where_the_best_called_the_tool_it_reads_the_result(driver: Driver, verify: Any) -> None:
