@@ -161,11 +161,15 @@ class _Poll:
     def _is_settled(self) -> bool:
         """Tell whether asking on is of no use: the vote is settled, or there can be none.
 
-        One answer that cannot be compared says that none can; one that was cut off may be alone.
+        One answer that cannot be compared says that none can; one that was cut off, or is one
+        voter's among several, may be alone.
         """
         if self._votes:
             return self._race().settled() >= self._asking.certainty
-        return len(self._blank) > (bool(self._blank) and is_cut_off(self._blank[0]))
+        if not self._blank:
+            return False
+        alone = is_cut_off(self._blank[0]) or len(set(self.roll)) > 1
+        return len(self._blank) > 1 or not alone
 
     def _ask(self, count: int) -> Asking:
         """Draw the next samples and count them."""
@@ -208,7 +212,7 @@ class _Poll:
         others = [other for other in self.roll if other != name]
         if not others and mendable and not self._votes and self._substitutes:
             others = [self._substitutes.pop(0)] * len(self.roll)
-        self._stopped = not others
+        self._stopped = self._stopped or not others
         self.roll = others or self.roll  # what will not be drawn was left when it stopped
 
     def _unvoted(self) -> Steps:

@@ -39,7 +39,8 @@ STRATEGIES: dict[str, Any] = {
     "a mixture": MixtureOfAgents(),
     "a mixture of two layers": MixtureOfAgents(layers=2, agree=None),
     "a mixture one by one": MixtureOfAgents(at_once=1, aggregator="middle"),
-    "self-consistency": SelfConsistency(),
+    "a vote": SelfConsistency(samples=6),
+    "a vote of all": SelfConsistency(samples=6, voters="all", at_once=1),
     "turns": Adding(),
     "an edit": Editing(),
     "everyone": Everyone(),
@@ -47,11 +48,11 @@ STRATEGIES: dict[str, Any] = {
     "a relay": Relay(),
     "a relay out of sight": Relay(last=False),
 }
-REPEATING = ["everyone twice, edited", "self-consistency"]
+REPEATING = ["a vote", "everyone twice, edited"]
 """Those that ask one candidate several times in a step."""
 
 LONG_WAYS = [
-    *("a cascade that escalates", "chain of thought", "self-consistency"),
+    *("a cascade that escalates", "chain of thought", "a vote"),
     *("a mixture", "a mixture of two layers", "everyone twice, edited", "a relay"),
 ]
 """Those that take several steps, which no other one here takes too."""

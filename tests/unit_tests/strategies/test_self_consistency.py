@@ -22,6 +22,7 @@ from tests.fakes.core import FakeTransport, FixedPredictor, candidate, estimate,
 from tests.fakes.driving import Driver, every_driver, whole
 
 LOST = ConnectionError("lost")
+THREE = {"small": 0.6, "middle": 0.7, "large": 0.95}
 ESSAY = "It was a bright cold day in April, and the clocks were striking thirteen. " * 9
 NO_ROOM = BudgetExceededError("1 USD", {"USD": 0.0}, None)
 
@@ -168,6 +169,16 @@ def test_one_that_was_cut_off_may_be_alone(driver: Driver) -> None:
 
 
 @every_driver
+def test_of_several_voters_one_that_rambles_may_be_alone(driver: Driver) -> None:
+    strategy = SelfConsistency(voters="all")
+    transport = Saying(said=[ESSAY, *answers(7)])
+    assert driver(started(strategy, decided(THREE)), transport) == f"2: {answers(7)[0]}"
+    transport = Saying(said=[ESSAY])
+    assert driver(started(strategy, decided(THREE)), transport) == f"1: {ESSAY}"
+    assert asked(transport) == ["small", "middle"]
+
+
+@every_driver
 def test_an_essay_among_answers_has_no_vote(driver: Driver) -> None:
     transport = Saying(said=[*answers(7), ESSAY, ESSAY, *answers(7)])
     assert driver(started(SelfConsistency(samples=6)), transport).startswith("1: ")
@@ -211,8 +222,6 @@ def test_a_function_of_the_user_compares(driver: Driver) -> None:
 
 
 # --- voters ---
-
-THREE = {"small": 0.6, "middle": 0.7, "large": 0.95}
 
 
 @every_driver
