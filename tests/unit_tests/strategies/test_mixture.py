@@ -516,7 +516,7 @@ def test_those_that_are_much_worse_do_not_propose_unless_they_are_named() -> Non
     decision = replace(decided(), estimates=found)
     assert team(decision) == {"middle", "large"}
     assert team(decision, within=0.1) == set()
-    assert team(decision, within=None) == {*NAMES}
+    assert team(decision, within=None, gain=0.0) == {*NAMES}
     assert team(decision, proposers=("small", "large")) == {"small", "large"}
 
 
