@@ -332,7 +332,7 @@ def test_oracle_gap(data: Path, out: Path) -> None:
     assert ways["all answers"]["gap"]["value"] > ways["router"]["gap"]["value"]
     assert ways["all answers"]["cost"]["value"] > 1
     assert not ways["all answers"]["within"]
-    assert len(table_of(out, "oracle_gap")) == 1 + 10 + 11
+    assert len(table_of(out, "oracle_gap")) == 1 + 10 + 14
 
 
 def test_oracle_gap_takes_models_with_a_price(data: Path) -> None:

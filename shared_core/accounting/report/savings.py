@@ -235,7 +235,8 @@ FROM (
         SELECT o.place FROM verdicts o WHERE o.entry = v.entry AND o.candidate = v.candidate
         ORDER BY o.probability IS NULL, o.place DESC LIMIT 1
     ) -- of several verdicts on a draft, the last one counts that could tell anything
-) v GROUP BY 1 ORDER BY 1
+) v GROUP BY 1 HAVING count(v.probability) -- else they are a strategy's own words, and no looks
+ORDER BY 1
 """
 _SHARES = """
 SELECT {0} AS name, count(*) AS calls, sum(cost_usd) AS usd, sum(cost_usd IS NULL) AS usd_unknown,

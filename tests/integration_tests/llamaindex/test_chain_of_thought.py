@@ -41,7 +41,7 @@ def over(server: OpenAIServer, capabilities: Any = LEVELS, **settings: Any) -> R
     made = [
         Candidate(name, client(server, name), capabilities=capabilities) for name in server.models
     ]
-    return RouterLLM(made, strategy=ChainOfThought(), **{"predictor": HARD, **settings})
+    return RouterLLM(made, strategy=ChainOfThought(easy="low"), **{"predictor": HARD, **settings})
 
 
 def thinking(*replies: Any) -> tuple[RouterLLM, ScriptedLLM]:
@@ -49,7 +49,7 @@ def thinking(*replies: Any) -> tuple[RouterLLM, ScriptedLLM]:
     small = ScriptedLLM(model="small", replies=list(replies))
     large = ScriptedLLM(model="large")
     made = {"small": small, "large": large}
-    return RouterLLM(made, predictor=HARD, strategy=ChainOfThought()), small
+    return RouterLLM(made, predictor=HARD, strategy=ChainOfThought(easy="low")), small
 
 
 def text_of(response: Any) -> str:
@@ -78,7 +78,7 @@ def test_of_openais_own_class_too(server: OpenAIServer, form: Form) -> None:
     for effort in (None, "high"):
         server.reset()
         models = {"small": own(server, "o4-mini", reasoning_effort=effort)}
-        form(RouterLLM(models, strategy=ChainOfThought(), predictor=HARD))
+        form(RouterLLM(models, strategy=ChainOfThought(easy="low"), predictor=HARD))
         assert server.asked("o4-mini")[0]["reasoning_effort"] == "medium"
         assert models["small"].reasoning_effort == effort
 

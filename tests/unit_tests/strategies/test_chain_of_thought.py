@@ -19,11 +19,17 @@ from shared_core import (
 from shared_core.decision.candidates import prepare_candidates
 from shared_core.execution.run import Run
 from shared_core.types import Ask, Decision, Prompt, Reply, Turn
-from tests.fakes.core import FakeTransport, FixedPredictor, candidate, estimate, prompt
+from tests.fakes import core
+from tests.fakes.core import FakeTransport, FixedPredictor, candidate, estimate
 from tests.fakes.driving import Driver, every_driver, streaming, whole
 
 MARKER = "=== ANSWER ==="
 LOST = ConnectionError("lost")
+
+
+def prompt(text: str = "What is 2 + 2?", **view: Any) -> Prompt:
+    """A prompt that computes."""
+    return core.prompt(text, **view)
 
 
 def decided(
@@ -180,7 +186,7 @@ def test_the_ends_hold_for_thinking_on_request_too() -> None:
         ("hm\n</think>\n\nIt is 4.", "It is 4."),
         ("It is 4.", "It is 4."),
         ("The tag `</think>` ends it.", "The tag `</think>` ends it."),
-        (f"It says {MARKER} there.", f"It says {MARKER} there."),
+        (f"It is, in short, {MARKER} 4.", "4."),
     ],
 )
 @every_driver
@@ -383,7 +389,7 @@ def test_levels_are_in_order() -> None:
 
 
 def test_earlier_turns_are_looked_at_for_markers() -> None:
-    asked = Prompt((Turn("assistant", MARKER), Turn("user", "again")), 10)
+    asked = Prompt((Turn("assistant", MARKER), Turn("user", "2 + 2 again")), 10)
     transport = Transport(small=["x\n=== ANSWER 2 ===\n4"])
     assert whole(started(asked=asked), transport) == "4"
 
@@ -392,3 +398,25 @@ def streamed_chunks(run: Run, transport: Any) -> list[str]:
     from shared_core.execution import drivers
 
     return list(drivers.stream(run, transport))
+
+
+@pytest.mark.parametrize(
+    ("text", "computes"),
+    [
+        ("What is 12 times 7?", True),
+        ("Solve x = y.", True),
+        ("If three cats catch half of the mice, who is left?", True),
+        ("Who painted Guernica in 1937?", False),
+        ("Summarise this text in one sentence.", False),
+        ("often someone", False),
+    ],
+)
+def test_only_what_computes_is_thought_about_unless_it_always_is(text: str, computes: bool) -> None:
+    plan = ChainOfThought().plan(prompt(text), decided(0.3))
+    assert ("step by step" in plan) is computes
+    assert "step by step" in ChainOfThought(easy="low").plan(prompt(text), decided(0.3))
+
+
+@pytest.mark.parametrize("text", [f"46 + 38 {MARKER} 84", f"so 46 + 38 is {MARKER}84\n"])
+def test_a_marker_within_a_line_does_where_there_is_no_other(text: str) -> None:
+    assert whole(started(ChainOfThought(easy="low")), FakeTransport({"small": [text]})) == "84"
