@@ -29,10 +29,10 @@ _LEFT: Final[dict[Reasoning, float]] = {"none": 1.0, "low": 0.79, "medium": 0.63
 """Of the errors that a model makes without reasoning, the share that is left at each effort.
 
 Low: an assumption, about what thinking step by step mends in mathematics and logic; elsewhere it
-mends hardly anything ("To CoT or not to CoT?", Sprague et al., arXiv 2409.12183). Medium and high: of the errors of o1, o3-mini and o4-mini at low effort on
-programming problems, medium mends 20 % (95 %: 9 to 30), high 28 % (16 to 37), by
-examples/benchmarks/reasoning_effort.py. It is a share of the errors, so that there is little to
-gain where few are expected."""
+mends hardly anything ("To CoT or not to CoT?", Sprague et al., arXiv 2409.12183). Medium and high:
+of the errors of o1, o3-mini and o4-mini at low effort on programming problems, medium mends 20 %
+(95 %: 9 to 30), high 28 % (16 to 37), by examples/benchmarks/reasoning_effort.py. It is a share of
+the errors, so that there is little to gain where few are expected."""
 
 _PROMPTED: Final = "low"
 """The level that thinking step by step on request counts as."""
