@@ -20,6 +20,7 @@ from typing import Final
 
 from shared_core.errors import ConfigurationError
 from shared_core.strategies.base import failure
+from shared_core.strategies.verifiers.answers import spoken
 from shared_core.tokens import TOKENS_TO_THINK
 from shared_core.types import Ask, Decision, Prompt, Reasoning, Reply, Steps, Turn, Verdict
 
@@ -46,8 +47,6 @@ _NUMBER: Final = re.compile(
     r"\d+|\b(?:two|three|four|five|six|seven|eight|nine|ten|twelve|dozen|half|twice|thrice)\b", re.I
 )
 _READ: Final = 8_000  # characters of a prompt in which numbers are looked for
-
-_THOUGHT: Final = "</think>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,12 +189,12 @@ def _marker(prompt: Prompt) -> str:
 
 def _answered(reply: Reply, marker: str) -> Reply | None:
     """Return a held reply that says its answer alone; None where there is none to be had."""
-    spoken = _spoken(reply.text)
-    answer = _under(spoken, marker)
+    said = spoken(reply.text)
+    answer = _under(said, marker)
     if answer is None:
         cut = (reply.finish_reason or "").lower() in _CUT
-        if reply.tool_calls or (spoken.strip() and not cut):
-            answer = spoken
+        if reply.tool_calls or (said.strip() and not cut):
+            answer = said
     if answer is None:
         return None
     return reply if answer == reply.text else replace(reply, text=answer)
@@ -211,26 +210,12 @@ def _under(text: str, marker: str) -> str | None:
         before = text[max(0, at - _INDENT) : at]
         begun = before.rpartition("\n")[2]
         if (begun != before or at == len(before)) and not begun.strip(" \t*_#>`"):
-            answer = text[at + len(marker) : end].lstrip("*_`: \t").strip()
+            answer = text[at + len(marker) : end].lstrip("*_`: \t").rstrip()
             if answer:
-                return answer
+                return answer.lstrip("\r\n")  # the first line of code may be indented
             end = at - len(begun)  # it closes an answer
     return text.rpartition(marker)[2].strip() or None if marker in text else None
 
 
 _INDENT: Final = 16
 """Characters before a marker among which its line has to begin."""
-
-
-def _spoken(text: str) -> str:
-    """Return a text without the thoughts that local reasoning models leave before it.
-
-    Templates of DeepSeek-R1 and Qwen3 may open the block themselves: its end then stands alone on
-    a line. A block that never ends leaves nothing.
-    """
-    opened = text.lstrip().startswith("<think>")
-    if opened:
-        return text.partition(_THOUGHT)[2].strip()
-    if f"\n{_THOUGHT}\n" in text and "<think>" not in text:
-        return text.partition(f"\n{_THOUGHT}\n")[2].strip()
-    return text

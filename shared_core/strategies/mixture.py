@@ -18,11 +18,12 @@ from math import inf
 from typing import Any, ClassVar, Final
 
 from shared_core.errors import BudgetExceededError, ConfigurationError
-from shared_core.strategies.base import failure, unparsed
+from shared_core.strategies.base import failure, is_empty, unparsed
 from shared_core.strategies.comparing import key_of
 from shared_core.strategies.quoting import between, fitted
 from shared_core.strategies.single import Single
 from shared_core.strategies.team import Team
+from shared_core.strategies.verifiers.answers import spoken
 from shared_core.tokens import size_of
 from shared_core.types import Ask, Decision, Prompt, Reply, Steps, Turn, Verdict, Wish
 
@@ -284,8 +285,7 @@ class _Mixing:
         if reply.error is not None:
             self._failed(reply)
             return False
-        said = reply.tool_calls or reply.parsed is not None or reply.text.strip()
-        return bool(said) and unparsed(self._prompt, reply) is None
+        return not is_empty(reply) and unparsed(self._prompt, reply) is None
 
     def _failed(self, reply: Reply) -> None:
         self._failures.append(reply)
@@ -383,16 +383,16 @@ def _told(reply: Reply) -> str:
     if reply.tool_calls:
         calls = [f"calls {name}({_json(arguments)})" for name, arguments in reply.tool_calls]
         return "\n".join([reply.text, *calls] if reply.text else calls)
-    return reply.text if reply.parsed is None else _json(reply.parsed)
+    return spoken(reply.text) if reply.parsed is None else _json(reply.parsed)
 
 
 def _json(value: Any) -> str:
     dump = getattr(value, "model_dump", None)  # pydantic's, which the core does not know
-    plain = dump(mode="json") if callable(dump) else value
     try:
+        plain = dump(mode="json") if callable(dump) else value
         return json.dumps(plain, ensure_ascii=False, default=str)
-    except (TypeError, ValueError):  # keys that are no text, cycles
-        return str(plain)
+    except (TypeError, ValueError):  # keys that are no text, cycles, objects of the user's own
+        return str(value)
 
 
 def _names(given: Any) -> Any:

@@ -196,6 +196,11 @@ def test_the_answer_is_what_follows_the_marker(driver: Driver, text: str, answer
     assert len(transport.asked) == 1
 
 
+def test_code_keeps_the_indentation_of_its_first_line() -> None:
+    text = f"So:\n{MARKER}\n\n    if x:\n        return y\n"
+    assert whole(started(), Transport(small=[text])) == "    if x:\n        return y"
+
+
 @every_driver
 def test_reasoning_is_shown_where_that_is_wanted(driver: Driver) -> None:
     text = f"<think>hm</think>thought\n{MARKER}\n4"

@@ -93,7 +93,9 @@ def test_the_first_reply_of_the_majority_is_returned_as_it_came(driver: Driver) 
     shown = driver(started(SelfConsistency()), transport)
     assert shown == f"2: {answers(8)[0]}"
     assert all(not ask.visible for ask in transport.asked)
-    assert {ask.params["temperature"] for ask in transport.asked} == {0.7}
+    asked_at = [ask.params["temperature"] for ask in transport.asked]
+    assert asked_at[:2] == [0.7, 0.6999993]
+    assert len(set(asked_at)) == len(asked_at), "a cache would take them for one"
     (verdict,) = transport.verdicts
     assert verdict.verifier == "self-consistency"
     assert verdict.candidate == "small"
@@ -102,8 +104,7 @@ def test_the_first_reply_of_the_majority_is_returned_as_it_came(driver: Driver) 
         == f"{len(transport.asked) - 2} of {len(transport.asked)} say the same ("
         + ("of at most 16)")
     )
-    assert verdict.probability is not None
-    assert verdict.probability >= 0.95
+    assert verdict.probability is None, "that a vote is settled does not make the answer right"
 
 
 @every_driver
@@ -119,7 +120,6 @@ def test_at_full_certainty_only_what_is_left_counts(driver: Driver) -> None:
     transport = Saying(said=answers(7))
     driver(started(SelfConsistency(samples=7, certainty=1)), transport)
     assert len(transport.asked) == 4
-    assert transport.verdicts[0].probability == 1.0
 
 
 @every_driver
@@ -299,13 +299,25 @@ def test_samples_that_fail_do_not_count(driver: Driver) -> None:
 
 
 @every_driver
+@pytest.mark.parametrize("nothing", ["", " \n", "<think>so", "<think>so</think>\n"])
+def test_who_says_nothing_is_asked_again(driver: Driver, nothing: str) -> None:
+    transport = Saying(said=[nothing, *answers(7)])
+    assert driver(started(SelfConsistency()), transport) == f"2: {answers(7)[0]}"
+
+
+@every_driver
+def test_where_one_says_nothing_again_and_again_the_others_vote(driver: Driver) -> None:
+    transport = Saying(said=["", "", *answers(7)])
+    assert driver(started(SelfConsistency()), transport) == f"3: {answers(7)[0]}"
+    assert asked(transport)[:3] == ["small", "small", "large"]
+
+
+@every_driver
 def test_who_fails_again_and_again_is_asked_no_more(driver: Driver) -> None:
     transport = Saying(said=[*answers(7), LOST])
     driver(started(SelfConsistency(at_once=1)), transport)
     assert len(transport.asked) == 3
     assert said(transport) == [("small", "1 of 1 say the same (of at most 16)")]
-    assert transport.verdicts[0].probability is not None
-    assert transport.verdicts[0].probability < 0.95
 
 
 @every_driver
