@@ -41,7 +41,8 @@ def over(server: OpenAIServer, capabilities: Any = LEVELS, **settings: Any) -> R
     made = [
         Candidate(name, client(server, name), capabilities=capabilities) for name in server.models
     ]
-    return RouterLLM(made, strategy=ChainOfThought(easy="low"), **{"predictor": HARD, **settings})
+    about: dict[str, Any] = {"predictor": HARD, "strategy": ChainOfThought(), **settings}
+    return RouterLLM(made, **about)
 
 
 def thinking(*replies: Any) -> tuple[RouterLLM, ScriptedLLM]:
@@ -66,9 +67,8 @@ def test_the_effort_reaches_the_provider(server: OpenAIServer, form: Form) -> No
     (body,) = server.asked("small")
     assert body["reasoning_effort"] == "medium"
     assert "=== ANSWER" not in str(body)
-    counted = last(llm)["attempts"][0][
-        "usage"
-    ]  # none in streams of clients that are merely like it
+    # There is none in streams of clients that are merely like it.
+    counted = last(llm)["attempts"][0]["usage"]
     assert counted is None or tokens(llm)[3] == REASONING_TOKENS
     assert (counted is None) == ("stream_" in form.__name__)
 
@@ -78,7 +78,7 @@ def test_of_openais_own_class_too(server: OpenAIServer, form: Form) -> None:
     for effort in (None, "high"):
         server.reset()
         models = {"small": own(server, "o4-mini", reasoning_effort=effort)}
-        form(RouterLLM(models, strategy=ChainOfThought(easy="low"), predictor=HARD))
+        form(RouterLLM(models, strategy=ChainOfThought(), predictor=HARD))
         assert server.asked("o4-mini")[0]["reasoning_effort"] == "medium"
         assert models["small"].reasoning_effort == effort
 
@@ -197,6 +197,6 @@ def test_cut_off_while_it_thought_it_is_asked_again(server: OpenAIServer, form: 
         return Answer("I add and", finish_reason="length") if thinks else Answer("42")
 
     server.say("small", says)
-    llm = over(server, {})
+    llm = over(server, {}, strategy=ChainOfThought(easy="low"))
     assert text_of(form(llm)) == "42"
     assert outcomes(last(llm)) == [("small", "answered"), ("small", "answered")]
