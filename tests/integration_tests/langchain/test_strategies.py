@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
+from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import get_usage_metadata_callback
 
-from langchain_router import Budget, Candidate, ChatRouter, Policy, deadline_s
+from langchain_router import Budget, Candidate, ChatRouter, Policy, SelfConsistency, deadline_s
 from shared_core import DeadlineExceededError, TooManyAttemptsError
 from tests.fakes.chat_models import ScriptedChat
 from tests.integration_tests.accounts import PRICE, entries, last, nothing_held, outcomes, standing
@@ -198,3 +199,18 @@ def test_06_the_usage_of_all_attempts_is_counted(name: str, form: Form) -> None:
     for kind in ("input_tokens", "output_tokens"):
         told = sum(usage[kind] for usage in counted.usage_metadata.values())  # type: ignore[literal-required]
         assert told == sum(attempt["usage"][kind] for attempt in attempts) > 0
+
+
+class Warm(ScriptedChat):
+    temperature: float = 0.0
+
+
+def test_a_cache_does_not_answer_one_sample_with_another() -> None:
+    said = ["The answer is 7.", "The answer is 8."]
+    model = Warm(replies=said, cache=InMemoryCache())
+    router = ChatRouter({"small": model}, strategy=SelfConsistency(at_once=1))
+    assert router.invoke("3 + 5?").text == "The answer is 8."
+    drawn = len(model.calls)
+    assert drawn > 2
+    assert router.invoke("3 + 5?").text == "The answer is 8."
+    assert len(model.calls) == drawn, "the same samples come out of the cache the second time"
