@@ -16,11 +16,11 @@ from llamaindex_router._reasoning import reasoning
 from shared_core.decision.candidates import prepare_candidates
 from shared_core.types import Prompt
 from tests.fakes.core import FixedPredictor, prompt
-from tests.fakes.llms import ScriptedLLM
 from tests.fakes.openai_server import OpenAIServer
 from tests.fakes.replies import REASONING_TOKENS, Answer
 from tests.integration_tests.accounts import last, outcomes, tokens
 from tests.integration_tests.llamaindex.forms import FORMS, RECORDED, Form, client
+from tests.integration_tests.llamaindex.scripted import ScriptedLLM
 
 HELD = "I add.\n=== ANSWER ===\n42"
 HARD = FixedPredictor({"small": 0.3, "large": 0.3})
