@@ -43,6 +43,10 @@ _CUT: Final = frozenset({"length", "max_tokens", "max_output_tokens"})
 
 _MARKER: Final = re.compile(r"=== ANSWER(?: (\d{1,9}))? ===")
 
+_ACTION: Final = "Action Input:"
+"""A line by which ReAct's agents call a tool (Yao et al. 2022, https://arxiv.org/abs/2210.03629),
+in LangChain's prompts and in LlamaIndex's."""
+
 _NUMBER: Final = re.compile(
     r"\d+|\b(?:two|three|four|five|six|seven|eight|nine|ten|twelve|dozen|half|twice|thrice)\b", re.I
 )
@@ -141,7 +145,7 @@ class ChainOfThought:
         note = f"reasoning {level}: right with probability {quality:.2f} without"
         if native:
             return Ask(name, params={"reasoning": level}), note
-        if prompt.tools or prompt.in_tool_loop or prompt.schema is not None:
+        if prompt.schema is not None or _acts(prompt):
             return Ask(name), "no reasoning: it would break the form of the answer"
         if level == "none":
             return Ask(name), note
@@ -164,6 +168,12 @@ _REQUEST: Final = (
     "Think step by step first. Then write a line that says {marker} and nothing else, and after it "
     "the answer alone, exactly as it was asked for above."
 )
+
+
+def _acts(prompt: Prompt) -> bool:
+    """Tell whether a step of an agent is asked for; ReAct's call tools by lines of their text."""
+    in_text = any(_ACTION in turn.text for turn in prompt.turns)
+    return bool(prompt.tools) or prompt.in_tool_loop or in_text
 
 
 def _computes(text: str) -> bool:

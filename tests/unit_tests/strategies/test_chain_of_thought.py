@@ -132,6 +132,9 @@ def test_who_does_not_reason_by_itself_is_asked_to_think_step_by_step() -> None:
         prompt(tools=({"type": "function"},)),
         prompt(in_tool_loop=True),
         prompt(schema={"type": "object"}),
+        Prompt(
+            (Turn("system", "Thought: …\nAction: …\nAction Input: {}"), Turn("user", "2 + 2")), 9
+        ),
     ],
 )
 @every_driver
