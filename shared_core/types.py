@@ -15,7 +15,7 @@ import difflib
 import math
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from shared_core.errors import ConfigurationError
 
@@ -755,6 +755,10 @@ class Verdict:
     note: str = ""
     candidate: str = ""
     seconds: float = 0.0
+
+
+OWN_WORDS: Final = ("chain of thought", "mixture", "self-consistency")
+"""The names under which strategies say what they concluded, in a verdict that judges no draft."""
 
 
 @dataclass(frozen=True, slots=True)

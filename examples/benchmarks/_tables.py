@@ -73,10 +73,16 @@ def prices(folder: Path, name: str, models: Sequence[str]) -> list[tuple[float, 
     Raises:
         KeyError: A price is unknown.
     """
+    found = list_prices(folder, name)
+    return [found[m] for m in models]
+
+
+def list_prices(folder: Path, name: str) -> dict[str, tuple[float, float]]:
+    """Return USD per million (input, output) tokens of each model of a set with a list price."""
     listed = pd.read_csv(folder / "model_info" / "models.csv")
     listed = listed[listed["set"] == name].drop_duplicates("model").set_index("model")
     found = listed[["usd_per_m_in", "usd_per_m_out"]].dropna()
-    return [(float(found.loc[m].iloc[0]), float(found.loc[m].iloc[1])) for m in models]
+    return {str(m): (float(row.iloc[0]), float(row.iloc[1])) for m, row in found.iterrows()}
 
 
 def priced(folder: Path, name: str, datasets: Sequence[str]) -> list[str]:

@@ -12,15 +12,17 @@ chosen on labelled prompts, from predictions that have not seen these. Two kinds
 
 - by the prompt alone: qualities are predicted, and of quality less λ times the usual cost the
   highest is taken. Half of a table is labelled, at most 1,600 prompts;
-- by looking at answers, where they are stored: models are asked one after the other, the last being
-  the best single one; their final answers are compared and judged by a verifier. Each call is
-  charged. Half of the prompts are labelled and the others tested, then the other way round.
+- by looking at answers, where they are stored: models are asked one after the other, the cheapest
+  first, and the best single one last or never; their final answers are compared and judged by a
+  verifier. Each call is charged. Half of the prompts are labelled and the others tested, then the
+  other way round.
 
-An oracle over many models is partly luck: somebody is right by chance. `told` says how much of the
-gap is not: the models are split into two halves at random, and whom to ask of the one half is
-predicted from what all of the other half score on the very same prompt, at any cost. No prompt
-tells as much. `rare` is the share of the gap that lies in prompts which at most a tenth of the
-models get right. `all answers` asks everybody, whatever it costs.
+An oracle over many models is partly luck: somebody is right by chance. `told` looks for what is
+not: the models are split into two halves at random, and whom to ask of the one half is predicted
+(ridge) from what all of the other half score on the very same prompt, at any cost, against the best
+single model and the oracle of that half. It is a yardstick and no bound: scores tell how hard a
+prompt is, but not what it is about. `rare` is the share of the gap that lies in prompts which at
+most a tenth of the models get right. `all answers` asks everybody, whatever it costs.
 
 Intervals: 95 % of bootstrap samples, each of the tested prompts of one seed.
 """
@@ -132,8 +134,7 @@ def by_answers(answered: Answered, options: argparse.Namespace) -> dict[str, Any
             labelled = answered.outcomes(known)
             half = Half(labelled, answered.outcomes(others), labelled.cost.mean(axis=0))
             parts.append(
-                ways_by_prompt(half, seed, {"clusters": baselines.clusters})
-                | ways_by_answers(answered, known, others, seed)
+                ways_by_prompt(half, seed) | ways_by_answers(answered, known, others, seed)
             )
         each.append({way: _joined([part[way] for part in parts]) for way in parts[0]})
     return summary(table, each, options) | {"labels": len(everything) // 2}
@@ -195,9 +196,7 @@ def picked(half: Half, choices: Floats) -> tuple[Floats, ...]:
     return beside(half, half.tested.scores[row, choices], half.tested.cost[row, choices])
 
 
-def ways_by_prompt(
-    half: Half, seed: int, learners: Mapping[str, baselines.Learner] = LEARNERS
-) -> Parts:
+def ways_by_prompt(half: Half, seed: int) -> Parts:
     """Return what each way gives that sees the prompt alone, and what to compare with."""
     n = len(half.tested.prompts)
     found = {

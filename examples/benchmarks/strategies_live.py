@@ -124,7 +124,7 @@ def routers(
         "self-consistency": SelfConsistency(samples=SAMPLES),
         "mixture": MixtureOfAgents(),
         "chain of thought": ChainOfThought(),
-        "mixture, always": MixtureOfAgents(skip=None, gain=0.0, agree=None),
+        "mixture, always": MixtureOfAgents(ALONE, skip=None, agree=None),
         "chain of thought, always": ChainOfThought(easy="high"),
     }
     return {

@@ -25,6 +25,7 @@ import numpy.typing as npt
 from shared_core.accounting.ledger.database import is_database
 from shared_core.accounting.ledger.ledger import LedgerFile
 from shared_core.errors import MissingExtraError, StorageError, TableError
+from shared_core.types import OWN_WORDS
 
 __all__ = ["Outcomes", "Scale", "read_table", "rows_of", "text_of"]
 
@@ -41,7 +42,10 @@ _LONGEST_LINE: Final = 64_000_000  # characters of a JSON line or a CSV field; m
 _USUAL_TOPS: Final = (1.0, 5.0, 10.0, 100.0)  # upper ends of the scales that people grade on
 
 _ANSWERED: Final = """
-SELECT e.id, e.prompt_text, e.answer_text, e.candidate, f.score, a.output_tokens, a.cost_usd
+SELECT e.id, e.prompt_text, e.answer_text, e.candidate, f.score, a.output_tokens, a.cost_usd,
+    EXISTS (SELECT 1 FROM verdicts v WHERE v.entry = e.id AND v.verifier IN {})
+    AND (SELECT count(*) FROM attempts t WHERE t.entry = e.id AND t.outcome = 'answered'
+        AND t.purpose = 'answer') > 1
 FROM entries e
 LEFT JOIN feedback f ON f.entry = e.id LEFT JOIN attempts a ON a.entry = e.id AND a.kept
 WHERE e.outcome = 'answered' ORDER BY e.id
@@ -388,12 +392,19 @@ def _parquet_rows(path: Path, columns_of: _Columns) -> Iterator[Row]:
 
 
 def _ledger_rows(path: Path, columns_of: _Columns) -> Iterator[Row]:
-    """Yield the answered calls of a ledger whose prompt is kept."""
-    kept = scored = 0
+    """Yield the answered calls of a ledger whose prompt is kept.
+
+    What several made together, by a vote or a mixture, says nothing of one of them: it is left out.
+    """
+    kept = scored = together = 0
     try:
         with LedgerFile(path).reading() as connection:
-            for number, text, answer, model, score, tokens, usd in connection.execute(_ANSWERED):
+            for row_ in connection.execute(_ANSWERED.format(OWN_WORDS)):
+                number, text, answer, model, score, tokens, usd, several = row_
                 if text is None or not text.strip():
+                    continue
+                if several:
+                    together += 1
                     continue
                 kept, scored = kept + 1, scored + (score is not None)
                 row = {"prompt": text, "model": model, "score": score}
@@ -402,6 +413,11 @@ def _ledger_rows(path: Path, columns_of: _Columns) -> Iterator[Row]:
                 yield f"{path}, call {number}", {**row, "output_tokens": tokens, "cost": usd}
     except StorageError as error:
         raise TableError(str(error)) from error
+    if together and not scored:
+        raise TableError(
+            f"{path}: {together} calls were answered by several models together, which says "
+            "nothing of one of them, and no other call has a score"
+        )
     if not kept:
         raise TableError(f"{path} keeps no prompt: make it with Ledger(…, keep_text=True)")
     if not scored:

@@ -10,9 +10,10 @@ from shared_core.errors import (
     BudgetExceededError,
     DeadlineExceededError,
 )
+from shared_core.strategies.verifiers.answers import spoken
 from shared_core.types import Decision, Prompt, Reply, Steps
 
-__all__ = ["Strategy", "failure", "unparsed"]
+__all__ = ["Strategy", "failure", "is_empty", "unparsed"]
 
 
 class Strategy(Protocol):
@@ -54,3 +55,9 @@ def unparsed(prompt: Prompt, reply: Reply) -> str | None:
         return type(reply.parse_error).__name__
     asked = prompt.schema is not None and not reply.tool_calls
     return "it gave none of what was asked for" if asked and reply.parsed is None else None
+
+
+def is_empty(reply: Reply) -> bool:
+    """Tell whether a reply says nothing: thoughts alone, or a refusal that is no text."""
+    said = reply.tool_calls or reply.parsed is not None or spoken(reply.text).strip()
+    return not said

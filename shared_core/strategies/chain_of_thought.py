@@ -20,6 +20,7 @@ from typing import Final
 
 from shared_core.errors import ConfigurationError
 from shared_core.strategies.base import failure
+from shared_core.strategies.verifiers.answers import spoken
 from shared_core.tokens import TOKENS_TO_THINK
 from shared_core.types import Ask, Decision, Prompt, Reasoning, Reply, Steps, Turn, Verdict
 
@@ -28,11 +29,11 @@ __all__ = ["ChainOfThought"]
 _LEFT: Final[dict[Reasoning, float]] = {"none": 1.0, "low": 0.79, "medium": 0.63, "high": 0.57}
 """Of the errors that a model makes without reasoning, the share that is left at each effort.
 
-Low: an assumption, about what thinking step by step mends in mathematics and logic; elsewhere it
-mends hardly anything ("To CoT or not to CoT?", Sprague et al., arXiv 2409.12183). Medium and high: of the errors of o1, o3-mini and o4-mini at low effort on
-programming problems, medium mends 20 % (95 %: 9 to 30), high 28 % (16 to 37), by
-examples/benchmarks/reasoning_effort.py. It is a share of the errors, so that there is little to
-gain where few are expected."""
+Low: an assumption of what thinking step by step mends in mathematics and logic ("To CoT or not to
+CoT?", Sprague et al., arXiv 2409.12183, finds gains there alone). Medium and high: of the errors of
+o1, o3-mini and o4-mini at low effort on programming problems, medium mends 20 % (95 %: 9 to 30),
+high 28 % (16 to 37), by examples/benchmarks/reasoning_effort.py. It is a share of the errors, so
+that there is little to gain where few are expected."""
 
 _PROMPTED: Final = "low"
 """The level that thinking step by step on request counts as."""
@@ -42,7 +43,14 @@ _CUT: Final = frozenset({"length", "max_tokens", "max_output_tokens"})
 
 _MARKER: Final = re.compile(r"=== ANSWER(?: (\d{1,9}))? ===")
 
-_THOUGHT: Final = "</think>"
+_ACTION: Final = "Action Input:"
+"""A line by which ReAct's agents call a tool (Yao et al. 2022, https://arxiv.org/abs/2210.03629),
+in LangChain's prompts and in LlamaIndex's."""
+
+_NUMBER: Final = re.compile(
+    r"\d+|\b(?:two|three|four|five|six|seven|eight|nine|ten|twelve|dozen|half|twice|thrice)\b", re.I
+)
+_READ: Final = 8_000  # characters of a prompt in which numbers are looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +58,10 @@ class ChainOfThought:
     """Ask the chosen candidate to reason as much as the prompt is worth; see the module.
 
     With tools, in a tool loop and for structured output nothing is said besides the prompt: only
-    the parameter is set, on models that have it. A caller's limit of the answer's length has to
+    the parameter is set, on models that have it. Nor are others asked to think where a prompt has
+    no equals sign and fewer than two numbers, unless `easy` has them reason in any case: on MMLU
+    thinking step by step mended hardly anything without an equals sign (Sprague et al., arXiv
+    2409.12183). A caller's limit of the answer's length has to
     leave room to reason in (`TOKENS_TO_THINK`: 1,024 tokens at low effort, 24,576 at high), else a
     lesser effort is the most.
 
@@ -134,10 +145,12 @@ class ChainOfThought:
         note = f"reasoning {level}: right with probability {quality:.2f} without"
         if native:
             return Ask(name, params={"reasoning": level}), note
-        if prompt.tools or prompt.in_tool_loop or prompt.schema is not None:
+        if prompt.schema is not None or _acts(prompt):
             return Ask(name), "no reasoning: it would break the form of the answer"
         if level == "none":
             return Ask(name), note
+        if least == "none" and not _computes(prompt.text):
+            return Ask(name), "no reasoning: nothing is computed, where it mends hardly anything"
         said = Turn("user", _REQUEST.format(marker=_marker(prompt)))
         return Ask(name, visible=self.show_reasoning, turns=(said,)), f"{note}, step by step"
 
@@ -155,6 +168,17 @@ _REQUEST: Final = (
     "Think step by step first. Then write a line that says {marker} and nothing else, and after it "
     "the answer alone, exactly as it was asked for above."
 )
+
+
+def _acts(prompt: Prompt) -> bool:
+    """Tell whether a step of an agent is asked for; ReAct's call tools by lines of their text."""
+    in_text = any(_ACTION in turn.text for turn in prompt.turns)
+    return bool(prompt.tools) or prompt.in_tool_loop or in_text
+
+
+def _computes(text: str) -> bool:
+    """Tell whether a prompt looks like one that computes: an equals sign, or two numbers."""
+    return "=" in text or len(_NUMBER.findall(text[:_READ])) > 1
 
 
 def _said(note: str, candidate: str) -> Verdict:
@@ -175,44 +199,33 @@ def _marker(prompt: Prompt) -> str:
 
 def _answered(reply: Reply, marker: str) -> Reply | None:
     """Return a held reply that says its answer alone; None where there is none to be had."""
-    spoken = _spoken(reply.text)
-    answer = _under(spoken, marker)
+    said = spoken(reply.text)
+    answer = _under(said, marker)
     if answer is None:
         cut = (reply.finish_reason or "").lower() in _CUT
-        if reply.tool_calls or (spoken.strip() and not cut):
-            answer = spoken
+        if reply.tool_calls or (said.strip() and not cut):
+            answer = said
     if answer is None:
         return None
     return reply if answer == reply.text else replace(reply, text=answer)
 
 
 def _under(text: str, marker: str) -> str | None:
-    """Return what follows the last line that begins with the marker, in bold or not."""
+    """Return what follows the last line that begins with the marker, in bold or not.
+
+    Failing that, what follows the last marker: small models put it into a line.
+    """
     at = end = len(text)
     while (at := text.rfind(marker, 0, at)) >= 0:
         before = text[max(0, at - _INDENT) : at]
         begun = before.rpartition("\n")[2]
         if (begun != before or at == len(before)) and not begun.strip(" \t*_#>`"):
-            answer = text[at + len(marker) : end].lstrip("*_`: \t").strip()
+            answer = text[at + len(marker) : end].lstrip("*_`: \t").rstrip()
             if answer:
-                return answer
+                return answer.lstrip("\r\n")  # the first line of code may be indented
             end = at - len(begun)  # it closes an answer
-    return None
+    return text.rpartition(marker)[2].strip() or None if marker in text else None
 
 
 _INDENT: Final = 16
 """Characters before a marker among which its line has to begin."""
-
-
-def _spoken(text: str) -> str:
-    """Return a text without the thoughts that local reasoning models leave before it.
-
-    Templates of DeepSeek-R1 and Qwen3 may open the block themselves: its end then stands alone on
-    a line. A block that never ends leaves nothing.
-    """
-    opened = text.lstrip().startswith("<think>")
-    if opened:
-        return text.partition(_THOUGHT)[2].strip()
-    if f"\n{_THOUGHT}\n" in text and "<think>" not in text:
-        return text.partition(f"\n{_THOUGHT}\n")[2].strip()
-    return text

@@ -110,7 +110,10 @@ def _plain_parts(value: Any, depth: int) -> Any:
 def _opened(value: Any) -> Any:
     """Return a model of pydantic's, which the core knows not, or a data class as a mapping."""
     if callable(dump := getattr(value, "model_dump", None)):
-        return dump(mode="json")
+        try:
+            return dump(mode="json")
+        except (TypeError, ValueError):  # it has fields that are no JSON
+            return vars(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     return value

@@ -18,11 +18,12 @@ from math import inf
 from typing import Any, ClassVar, Final
 
 from shared_core.errors import BudgetExceededError, ConfigurationError
-from shared_core.strategies.base import failure, unparsed
+from shared_core.strategies.base import failure, is_empty, unparsed
 from shared_core.strategies.comparing import key_of
 from shared_core.strategies.quoting import between, fitted
 from shared_core.strategies.single import Single
 from shared_core.strategies.team import Team
+from shared_core.strategies.verifiers.answers import spoken
 from shared_core.tokens import size_of
 from shared_core.types import Ask, Decision, Prompt, Reply, Steps, Turn, Verdict, Wish
 
@@ -78,6 +79,10 @@ class MixtureOfAgents:
         skip: Predicted quality of one candidate from which no mixture is made, 0 to 1. None: none.
         gain: By how much the probability that one of them is right must grow with each proposer,
             0 to 1.
+        within: How much less probably right than the best a proposer may be, 0 to 1; named ones
+            propose all the same. Mixing in worse models lowers what a mixture depends on most, the
+            mean quality of its proposals (Li et al. 2025, https://arxiv.org/abs/2502.00674). None:
+            by any. 0.2 is set by hand: no data here has answers of aggregators.
         max_usd: What the proposals of a layer are expected to cost at most, in USD; a candidate of
             unknown cost does not propose then. None: what budgets allow.
         temperature: Of proposals, 0 to 2. None: each candidate's own.
@@ -95,6 +100,7 @@ class MixtureOfAgents:
     agree: float | None = 0.5
     skip: float | None = 0.9
     gain: float = 0.02
+    within: float | None = 0.2
     max_usd: float | None = None
     temperature: float | None = None
     needs_overlaps: ClassVar[bool] = True
@@ -113,6 +119,7 @@ class MixtureOfAgents:
             ("agree", _is_number_or_none(self.agree, 0.5, 1), "0.5 to 1, or None"),
             ("skip", _is_number_or_none(self.skip, 0, 1), "0 to 1, or None"),
             ("gain", _is_number(self.gain, 0, 1), "0 to 1"),
+            ("within", _is_number_or_none(self.within, 0, 1), "0 to 1, or None"),
             ("max_usd", _is_number_or_none(self.max_usd, 0), "0 or more, or None"),
             ("temperature", _is_number_or_none(self.temperature, 0, 2), "0 to 2, or None"),
         ):
@@ -160,8 +167,9 @@ class MixtureOfAgents:
         if self.skip is not None and team.quality(best) >= self.skip:
             return (), alone
         first = decision.candidate if prompt.in_tool_loop else None
-        named = {*self._named, first}
-        pool = [name for name in decision.allowed if not self._named or name in named]
+        least = 0.0 if self.within is None else team.quality(best) - self.within - _ROUNDING
+        near = self._named or [name for name in decision.allowed if team.quality(name) >= least]
+        pool = [name for name in decision.allowed if name in (*near, first)]
         most, gain = self.proposers, self.gain
         if not isinstance(most, int):
             most, gain = len(pool), -1.0
@@ -277,8 +285,7 @@ class _Mixing:
         if reply.error is not None:
             self._failed(reply)
             return False
-        said = reply.tool_calls or reply.parsed is not None or reply.text.strip()
-        return bool(said) and unparsed(self._prompt, reply) is None
+        return not is_empty(reply) and unparsed(self._prompt, reply) is None
 
     def _failed(self, reply: Reply) -> None:
         self._failures.append(reply)
@@ -376,16 +383,16 @@ def _told(reply: Reply) -> str:
     if reply.tool_calls:
         calls = [f"calls {name}({_json(arguments)})" for name, arguments in reply.tool_calls]
         return "\n".join([reply.text, *calls] if reply.text else calls)
-    return reply.text if reply.parsed is None else _json(reply.parsed)
+    return spoken(reply.text) if reply.parsed is None else _json(reply.parsed)
 
 
 def _json(value: Any) -> str:
     dump = getattr(value, "model_dump", None)  # pydantic's, which the core does not know
-    plain = dump(mode="json") if callable(dump) else value
     try:
+        plain = dump(mode="json") if callable(dump) else value
         return json.dumps(plain, ensure_ascii=False, default=str)
-    except (TypeError, ValueError):  # keys that are no text, cycles
-        return str(plain)
+    except (TypeError, ValueError):  # keys that are no text, cycles, objects of the user's own
+        return str(value)
 
 
 def _names(given: Any) -> Any:

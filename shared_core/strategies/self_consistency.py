@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from shared_core.errors import BudgetExceededError, ConfigurationError
-from shared_core.strategies.base import failure, unparsed
+from shared_core.strategies.base import failure, is_empty, unparsed
 from shared_core.strategies.comparing import Same, key_of, require_same
 from shared_core.strategies.majority import Race, agreement, vote_weight
 from shared_core.strategies.verifiers.structure import is_cut_off
@@ -27,6 +27,9 @@ _NAME: Final = "self-consistency"
 _MOST_SAMPLES: Final = 40
 _PATIENCE: Final = 2
 """Failures in a row after which a voter is asked no more: each has been retried already."""
+
+_APART: Final = 1e-6
+"""By what share the temperature of a sample is under that of the one before, of one candidate."""
 
 Asking = Generator[tuple[Wish, ...], tuple[Any, ...], None]
 
@@ -42,7 +45,9 @@ class SelfConsistency:
             that dear ones are asked only while the vote is open. Names: these, where allowed.
         certainty: Probability from which the majority counts as settled, over 0 to 1; at 1 only
             what the samples left cannot change.
-        temperature: Of the samples, over 0 to 2: at 0 they would be one.
+        temperature: Of the samples, over 0 to 2: at 0 they would be one, as they are with a fixed
+            seed. Each is asked a millionth cooler than the one before, which no model feels, but
+            a cache, which would give the first one again.
         same: Tells whether two texts give the same answer, see `comparing.key_of`. None: final
             answers, structured output and tool calls are compared.
         at_once: Most samples drawn side by side. As many are as the vote needs at the least, so
@@ -110,6 +115,7 @@ class _Poll:
         self._failures: list[tuple[str, Exception]] = []
         self._misses: Counter[str] = Counter()
         self._voted: Counter[str] = Counter()
+        self._drawn: Counter[str] = Counter()
         self._stopped = False
 
     def steps(self) -> Steps:
@@ -120,7 +126,7 @@ class _Poll:
         race = self._race()
         key = list(self._votes)[race.leader]
         won = self._said[key][0]
-        yield (Verdict(_NAME, race.settled(), self._note(key), won.candidate),)
+        yield (Verdict(_NAME, None, self._note(key), won.candidate),)
         return won
 
     def fewest(self) -> int:
@@ -161,27 +167,36 @@ class _Poll:
     def _is_settled(self) -> bool:
         """Tell whether asking on is of no use: the vote is settled, or there can be none.
 
-        One answer that cannot be compared says that none can; one that was cut off may be alone.
+        One answer that cannot be compared says that none can; one that was cut off, or is one
+        voter's among several, may be alone.
         """
         if self._votes:
             return self._race().settled() >= self._asking.certainty
-        return len(self._blank) > (bool(self._blank) and is_cut_off(self._blank[0]))
+        if not self._blank:
+            return False
+        alone = is_cut_off(self._blank[0]) or len(set(self.roll)) > 1
+        return len(self._blank) > 1 or not alone
 
     def _ask(self, count: int) -> Asking:
         """Draw the next samples and count them."""
         asked, self.roll = self.roll[:count], self.roll[count:]
-        params = {"temperature": self._asking.temperature}
         replies: tuple[Reply, ...]
-        replies = yield tuple([Ask(name, visible=False, params=params) for name in asked])
+        replies = yield tuple([self._sample(name) for name in asked])
         for reply in replies:
             self._count(reply)
+
+    def _sample(self, name: str) -> Ask:
+        """Draw one; a cache would take it for the one before if it were asked for alike."""
+        temperature = round(self._asking.temperature * (1.0 - _APART * self._drawn[name]), 9)
+        self._drawn[name] += 1
+        return Ask(name, visible=False, params={"temperature": temperature})
 
     def _count(self, reply: Reply) -> None:
         name = reply.candidate
         if reply.error is not None:
             self._failures.append((name, reply.error))
             self._missed(name, reply)
-        elif unparsed(self._prompt, reply) is not None:
+        elif is_empty(reply) or unparsed(self._prompt, reply) is not None:
             self._unread.append(reply)
             self._missed(name, reply)
         elif (key := key_of(reply, self._asking.same)) is None:
@@ -208,7 +223,7 @@ class _Poll:
         others = [other for other in self.roll if other != name]
         if not others and mendable and not self._votes and self._substitutes:
             others = [self._substitutes.pop(0)] * len(self.roll)
-        self._stopped = not others
+        self._stopped = self._stopped or not others
         self.roll = others or self.roll  # what will not be drawn was left when it stopped
 
     def _unvoted(self) -> Steps:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from shared_core import Cascade, ChainOfThought, MixtureOfAgents, Single
+from shared_core import Cascade, ChainOfThought, MixtureOfAgents, SelfConsistency, Single
 from shared_core.types import Draft
 from tests.fakes.core import FixedPredictor
 from tests.fakes.strategies import Adding, Editing, Everyone, Relay
@@ -34,11 +34,13 @@ STRATEGIES: dict[str, Any] = {
     "single": Single(),
     "a cascade": Cascade(long_enough, accept=0.65),
     "a cascade that escalates": Cascade(wrong, accept=0.65),
-    "chain of thought": ChainOfThought(),
-    "chain of thought in sight": ChainOfThought(show_reasoning=True),
+    "chain of thought": ChainOfThought(easy="low"),
+    "chain of thought in sight": ChainOfThought(easy="low", show_reasoning=True),
     "a mixture": MixtureOfAgents(),
     "a mixture of two layers": MixtureOfAgents(layers=2, agree=None),
     "a mixture one by one": MixtureOfAgents(at_once=1, aggregator="middle"),
+    "a vote": SelfConsistency(samples=6),
+    "a vote of all": SelfConsistency(samples=6, voters="all", at_once=1),
     "turns": Adding(),
     "an edit": Editing(),
     "everyone": Everyone(),
@@ -46,14 +48,14 @@ STRATEGIES: dict[str, Any] = {
     "a relay": Relay(),
     "a relay out of sight": Relay(last=False),
 }
-SEVERAL = [name for name in STRATEGIES if name.startswith(("everyone", "a relay", "a mixture"))]
-"""Those that ask side by side."""
-
-REPEATING = ["everyone twice, edited"]
+REPEATING = ["a vote", "everyone twice, edited"]
 """Those that ask one candidate several times in a step."""
 
-OURS = [name for name in STRATEGIES if name not in ("turns", "an edit", "a relay out of sight")]
-"""Without those of the tests' own whose ways another one takes too."""
+LONG_WAYS = [
+    *("a cascade that escalates", "chain of thought", "a vote"),
+    *("a mixture", "a mixture of two layers", "everyone twice, edited", "a relay"),
+]
+"""Those that take several steps, which no other one here takes too."""
 
-each_of_ours = pytest.mark.parametrize("name", OURS)
 each_strategy = pytest.mark.parametrize("name", STRATEGIES)
+each_long_way = pytest.mark.parametrize("name", LONG_WAYS)

@@ -30,11 +30,13 @@ from examples.benchmarks import (
     oracle_gap,
     reasoning_effort,
     routellm,
+    self_consistency,
 )
 from shared_core.lab import fit as fit_module
 from shared_core.prediction import learned
 from tests.fakes.judged import judged_answers
 from tests.fakes.learning import parity_encoder
+from tests.fakes.openai_server import OpenAIServer
 
 WORDS = ("river", "apple", "seven", "stone", "cloud", "paper", "green", "music", "plain", "table")
 PAGE = Path(_page.HERE / "README.md")
@@ -144,6 +146,10 @@ def out(tmp_path: Path) -> Path:
         "cascade_labels",
         "cascade_pairs",
         "verifier_transfer",
+        "self consistency",
+        "self consistency shares",
+        "self consistency shuffled",
+        "self consistency voters",
         "mixture_overlaps",
         "mixture_agreement",
         "reasoning effort",
@@ -326,7 +332,7 @@ def test_oracle_gap(data: Path, out: Path) -> None:
     assert ways["all answers"]["gap"]["value"] > ways["router"]["gap"]["value"]
     assert ways["all answers"]["cost"]["value"] > 1
     assert not ways["all answers"]["within"]
-    assert len(table_of(out, "oracle_gap")) == 1 + 10 + 11
+    assert len(table_of(out, "oracle_gap")) == 1 + 10 + 14
 
 
 def test_oracle_gap_takes_models_with_a_price(data: Path) -> None:
@@ -527,6 +533,72 @@ def test_cascade_with_a_reader(answered: Path, out: Path) -> None:
     assert found["apgr"]["value"] > found["default_path"]["apgr"]["value"]
     labels = json.loads((out / "results" / "cascade_labels.json").read_text())
     assert labels["30"]["value"] > labels["default_path"]["30"]["value"]
+
+
+@pytest.fixture
+def voted(tmp_path: Path) -> Path:
+    """Questions whose answer is 1; models, and samples of one, that say so more or less often."""
+    folder, rng = tmp_path / "voted", random.Random(2)
+    ids = [str(number) for number in range(30)]
+
+    def answer(chance: float) -> str:
+        return f"The answer is {1 if rng.random() < chance else rng.randint(2, 6)}."
+
+    gold = pd.DataFrame({"prompt_id": ids, "prompt": "Why?", "gold": "1.0"})
+    write(folder / self_consistency.QUESTIONS, gold)
+    models = {f"m{place}": 0.5 + place / 32 for place in range(16)}
+    rows = [(one, "Why?", m, answer(chance)) for one in ids for m, chance in models.items()]
+    table = pd.DataFrame(rows, columns=["prompt_id", "prompt", "model", "answer"])
+    write(folder / self_consistency.ANSWERS, table.assign(score=table.answer.str.contains("1")))
+    listed = [(self_consistency.LISTED, m, 2.0**i, 2.0**i) for i, m in enumerate(models)]
+    (folder / "model_info").mkdir()
+    columns = ["set", "model", "usd_per_m_in", "usd_per_m_out"]
+    pd.DataFrame(listed, columns=columns).to_csv(folder / "model_info" / "models.csv")
+    lines = [
+        {"set": "test", "prompt_id": one, "sample": sample, "text": answer(chance), "tokens": 5}
+        for one in ids
+        for chance in [rng.choice([0.3, 0.95])]
+        for sample in range(self_consistency.SAMPLES)
+    ]
+    drawn = "\n".join(json.dumps({**line, "finish_reason": "stop"}) for line in lines)
+    (folder / "samples.jsonl").write_text(drawn)
+    return folder
+
+
+def test_self_consistency(voted: Path, out: Path) -> None:
+    samples = str(voted / "samples.jsonl")
+    small = ["--data", str(voted), "--out", str(out), "--draws", "20"]
+    self_consistency.main([*small, "--samples", samples])
+    found = results(out, "self_consistency")
+    drawn = found["samples"]["ways"]
+    means = [drawn[f"certainty {c}"]["drawn"]["value"] for c in self_consistency.CERTAINTIES]
+    assert means == sorted(means)
+    assert 1 < means[2] < means[-1] < 16
+    assert drawn["oracle stop"]["drawn"]["value"] < means[2]
+    assert drawn["uniform prior 0.95 (the paper's)"]["drawn"]["value"] > means[2]
+    for way in ("certainty 1.0", "all samples", "oracle stop"):
+        assert drawn[way]["agreement"]["value"] == 1.0
+        assert drawn[way]["points_lost"]["value"] == 0.0
+    assert drawn["first 1"]["accuracy"]["value"] < drawn["all samples"]["accuracy"]["value"]
+    voters = found["models"]["ways"]
+    assert found["models"]["models"] == [f"m{place}" for place in range(16)]
+    assert voters["all, by weight"]["agreement"]["value"] == 1.0
+    settled = voters["voters by price, certainty 0.95"]
+    assert settled["usd_per_1000"]["value"] < voters["all, by weight"]["usd_per_1000"]["value"]
+    assert len(table_of(out, "self consistency voters")) == 1 + len(voters)
+    assert sum(one["questions"] for one in found["samples"]["by_share_of_majority"].values()) == 30
+
+
+def test_samples_are_drawn_from_a_server(
+    voted: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    drawn = out / "drawn.jsonl"
+    with OpenAIServer((self_consistency.MODEL,)) as server:
+        asked = ["--draw", str(drawn), "--questions", "2", "--base-url", server.base_url]
+        self_consistency.main(["--data", str(voted), *asked])
+    questions = self_consistency.read_samples(drawn, self_consistency.golds(voted))
+    assert [len(question.replies) for question in questions] == [16, 16]
 
 
 def test_the_page_of_the_repository_has_every_place(out: Path) -> None:

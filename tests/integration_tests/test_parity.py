@@ -28,6 +28,7 @@ from llamaindex_router import (
     ChainOfThought,
     Draft,
     RouterLLM,
+    SelfConsistency,
     Verdict,
 )
 from shared_core.types import Ask, Check, Turn, Verification
@@ -130,6 +131,32 @@ REASONED: dict[str, dict[str, list[Any]]] = {
     "nothing twice": {"large": ["", Busy()], "middle": [HELD]},
     "another answers": {"large": [Busy()], "middle": [HELD]},
 }
+
+
+SEVEN, EIGHT = "3 + 4 = 7\nThe answer is 7.", "The answer is 8."
+VOTES: dict[str, tuple[SelfConsistency, dict[str, list[Any]], str, int]] = {
+    "all say the same": (SelfConsistency(), {"large": [SEVEN]}, "2 of 2 say the same", 2),
+    "the vote turns": (
+        SelfConsistency(samples=3, certainty=1, at_once=1),
+        {"large": [EIGHT, SEVEN, SEVEN]},
+        "2 of 3 say the same",
+        3,
+    ),
+    "an essay": (SelfConsistency(), {"large": [LONG]}, "its answer cannot be compared", 1),
+    "all take turns": (
+        SelfConsistency(samples=3, voters="all", certainty=1, at_once=1),
+        {"small": [SEVEN], "middle": [EIGHT], "large": [EIGHT]},
+        "2 of 3 say the same",
+        3,
+    ),
+    "a voter fails": (
+        SelfConsistency(voters=("small", "large"), at_once=1),
+        {"small": [Busy()], "large": [SEVEN]},
+        "1 of 1 say the same",
+        2,
+    ),
+}
+"""A strategy, what is said, what it makes of it, and how many attempts that takes."""
 
 
 Forms = dict[str, Callable[[], tuple[str, Any]]]
@@ -254,6 +281,15 @@ def test_answers_are_found_alike(case: str) -> None:
     told = {"predictor": CHANCES, "strategy": THINKING}
     entry = the_same(REASONED[case], lambda: told)
     assert entry["outcome"] == "answered"
+
+
+@pytest.mark.parametrize("case", VOTES)
+def test_votes_are_counted_alike(case: str) -> None:
+    strategy, replies, note, attempts = VOTES[case]
+    entry = the_same(replies, lambda: {"predictor": CHANCES, "strategy": strategy})
+    (verdict,) = entry["verdicts"]
+    assert verdict["note"].startswith(note)
+    assert len(entry["attempts"]) == attempts
 
 
 def test_the_cases_end_in_every_way() -> None:

@@ -2,7 +2,8 @@ r"""What an answer comes to in the end: the number, letter or few words that it 
 
 In: text. Out: a normalised final answer, so that "The answer is **(B)**." and "B" are one, and
 `\boxed{1,200}` and "1200.0 km"; None where a text boils down to nothing that can be compared, such
-as an essay. Of a long text both ends are read; the work is linear.
+as an essay. Thoughts that local reasoning models leave before an answer are no part of it. Of a
+long text both ends are read; the work is linear.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["as_number", "final_answer"]
+__all__ = ["as_number", "final_answer", "spoken"]
 
 _READ: Final = 4_000  # characters of either end
 _LONGEST: Final = 80  # characters: more than that is said twice in the same words by nobody
@@ -24,15 +25,31 @@ _OPTION: Final = re.compile(r"(?:option |choice )?(?:([a-z])|\(([a-z])\).*|([a-z
 _FRACTION: Final = re.compile(r"\\[dt]?frac ?\{([^{}]{1,40})\}\{([^{}]{1,40})\}")
 _NOISE: Final = re.compile(r"\\(?:text|mathrm|left|right)\b|\\[,;! ]|[*`_$\\{}]")
 _NAMED: Final = re.compile(r"[a-z] ?= ?")  # x = 5
+_THOUGHT: Final = "</think>"
 _DASHES: Final = str.maketrans("−–’‘“”", "--''\"\"")  # noqa: RUF001
 
 
 def final_answer(text: str) -> str | None:
     """Return the final answer of a text, normalised; None where it has none to compare."""
+    text = spoken(text)
     if len(text) > 2 * _READ:
         text = f"{text[:_READ]}\n{text[-_READ:]}"
     found = (find(text) for find in (_boxed, _marked, _whole, _last_number))
     return next((answer for piece in found if piece and (answer := _normal(piece))), None)
+
+
+def spoken(text: str) -> str:
+    """Return a text without the thoughts that local reasoning models leave before it.
+
+    Templates of DeepSeek-R1 and Qwen3 may open the block themselves: its end then stands alone on
+    a line. A block that never ends leaves nothing.
+    """
+    opened = text.lstrip().startswith("<think>")
+    if opened:
+        return text.partition(_THOUGHT)[2].strip()
+    if f"\n{_THOUGHT}\n" in text and "<think>" not in text:
+        return text.partition(f"\n{_THOUGHT}\n")[2].strip()
+    return text
 
 
 def as_number(text: str) -> float | None:

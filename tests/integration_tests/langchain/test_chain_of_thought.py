@@ -38,7 +38,7 @@ from tests.integration_tests.langchain.forms import (
 )
 from tests.integration_tests.langchain.test_events import events_of
 
-QUESTION = "weather in 'Lisbon'?"
+QUESTION = "weather in 'Lisbon', 2 + 2?"
 HELD = "I add.\n=== ANSWER ===\n42"
 HARD = FixedPredictor({"small": 0.3, "large": 0.3})
 EASY = FixedPredictor({"small": 0.99, "large": 0.99})

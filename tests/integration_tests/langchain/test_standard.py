@@ -13,7 +13,15 @@ from langchain_core.language_models import BaseChatModel
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
 
-from langchain_router import Candidate, Cascade, ChatRouter
+from langchain_router import (
+    Candidate,
+    Cascade,
+    ChainOfThought,
+    ChatRouter,
+    MixtureOfAgents,
+    SelfConsistency,
+)
+from shared_core.strategies.base import Strategy
 from shared_core.types import Draft
 from tests.fakes.core import FixedPredictor
 from tests.fakes.standard_gates import StandardGates, openai_chat
@@ -74,24 +82,25 @@ def wrong(draft: Draft) -> bool:
     return False
 
 
-class Cascading(Routed):
-    """A router whose small model drafts."""
+class Strategic(Routed):
+    """A router with another strategy than the default."""
 
-    strategy: ClassVar[Cascade]
+    strategy: ClassVar[Strategy]
+    qualities: ClassVar[dict[str, float]] = {"small": 0.6, "large": 0.95}
 
     @property
     def chat_model_params(self) -> dict[str, Any]:
-        predictor = FixedPredictor({"small": 0.6, "large": 0.95})
+        predictor = FixedPredictor(self.qualities)
         return {**super().chat_model_params, "predictor": predictor, "strategy": self.strategy}
 
 
-class TestAcceptingUnit(Cascading, ChatModelUnitTests):
+class TestAcceptingUnit(Strategic, ChatModelUnitTests):
     """No call is made."""
 
     strategy = Cascade(right)
 
 
-class TestAccepting(Cascading, ChatModelIntegrationTests):
+class TestAccepting(Strategic, ChatModelIntegrationTests):
     """Every draft is accepted."""
 
     strategy = Cascade(right)
@@ -105,7 +114,7 @@ counts_model_starts = pytest.mark.xfail(
 every_schema = pytest.mark.parametrize("schema_type", ["pydantic", "typeddict", "json_schema"])
 
 
-class TestEscalating(Cascading, ChatModelIntegrationTests):
+class TestEscalating(Strategic, ChatModelIntegrationTests):
     """Every draft is rejected."""
 
     strategy = Cascade(wrong)
@@ -119,3 +128,44 @@ class TestEscalating(Cascading, ChatModelIntegrationTests):
     @every_schema
     async def test_structured_output_async(self, model: BaseChatModel, schema_type: Any) -> None:
         await super().test_structured_output_async(model, schema_type)
+
+
+class TestReasoning(Strategic, ChatModelIntegrationTests):
+    """One that thinks step by step, where it is free text that is asked for."""
+
+    strategy = ChainOfThought()
+
+
+several_model_starts = pytest.mark.xfail(
+    reason="it asserts that one model is started per call; several are asked side by side here",
+    raises=AssertionError,
+    strict=True,
+)
+
+
+class Several(Strategic):
+    """A router that asks several times for each answer: neither model is known to be better."""
+
+    qualities: ClassVar[dict[str, float]] = {"small": 0.6, "large": 0.65}
+
+    @several_model_starts
+    @every_schema
+    def test_structured_output(self, model: BaseChatModel, schema_type: Any) -> None:
+        super().test_structured_output(model, schema_type)  # type: ignore[misc]
+
+    @several_model_starts
+    @every_schema
+    async def test_structured_output_async(self, model: BaseChatModel, schema_type: Any) -> None:
+        await super().test_structured_output_async(model, schema_type)  # type: ignore[misc]
+
+
+class TestMixing(Several, ChatModelIntegrationTests):
+    """Two propose, and one writes the answer where they do not agree."""
+
+    strategy = MixtureOfAgents()
+
+
+class TestVoting(Several, ChatModelIntegrationTests):
+    """One is asked several times, and says what it says most often."""
+
+    strategy = SelfConsistency()

@@ -16,11 +16,11 @@ from llamaindex_router._reasoning import reasoning
 from shared_core.decision.candidates import prepare_candidates
 from shared_core.types import Prompt
 from tests.fakes.core import FixedPredictor, prompt
-from tests.fakes.llms import ScriptedLLM
 from tests.fakes.openai_server import OpenAIServer
 from tests.fakes.replies import REASONING_TOKENS, Answer
 from tests.integration_tests.accounts import last, outcomes, tokens
 from tests.integration_tests.llamaindex.forms import FORMS, RECORDED, Form, client
+from tests.integration_tests.llamaindex.scripted import ScriptedLLM
 
 HELD = "I add.\n=== ANSWER ===\n42"
 HARD = FixedPredictor({"small": 0.3, "large": 0.3})
@@ -41,7 +41,8 @@ def over(server: OpenAIServer, capabilities: Any = LEVELS, **settings: Any) -> R
     made = [
         Candidate(name, client(server, name), capabilities=capabilities) for name in server.models
     ]
-    return RouterLLM(made, strategy=ChainOfThought(), **{"predictor": HARD, **settings})
+    about: dict[str, Any] = {"predictor": HARD, "strategy": ChainOfThought(), **settings}
+    return RouterLLM(made, **about)
 
 
 def thinking(*replies: Any) -> tuple[RouterLLM, ScriptedLLM]:
@@ -49,7 +50,7 @@ def thinking(*replies: Any) -> tuple[RouterLLM, ScriptedLLM]:
     small = ScriptedLLM(model="small", replies=list(replies))
     large = ScriptedLLM(model="large")
     made = {"small": small, "large": large}
-    return RouterLLM(made, predictor=HARD, strategy=ChainOfThought()), small
+    return RouterLLM(made, predictor=HARD, strategy=ChainOfThought(easy="low")), small
 
 
 def text_of(response: Any) -> str:
@@ -66,9 +67,8 @@ def test_the_effort_reaches_the_provider(server: OpenAIServer, form: Form) -> No
     (body,) = server.asked("small")
     assert body["reasoning_effort"] == "medium"
     assert "=== ANSWER" not in str(body)
-    counted = last(llm)["attempts"][0][
-        "usage"
-    ]  # none in streams of clients that are merely like it
+    # There is none in streams of clients that are merely like it.
+    counted = last(llm)["attempts"][0]["usage"]
     assert counted is None or tokens(llm)[3] == REASONING_TOKENS
     assert (counted is None) == ("stream_" in form.__name__)
 
@@ -197,6 +197,6 @@ def test_cut_off_while_it_thought_it_is_asked_again(server: OpenAIServer, form: 
         return Answer("I add and", finish_reason="length") if thinks else Answer("42")
 
     server.say("small", says)
-    llm = over(server, {})
+    llm = over(server, {}, strategy=ChainOfThought(easy="low"))
     assert text_of(form(llm)) == "42"
     assert outcomes(last(llm)) == [("small", "answered"), ("small", "answered")]

@@ -18,7 +18,8 @@ import pytest
 from shared_core import ConfigurationError, MissingExtraError, TableError
 from shared_core.accounting.ledger.ledger import Ledger
 from shared_core.lab.table import Outcomes, read_table
-from tests.fakes.entries import entry
+from shared_core.types import OWN_WORDS, Verdict
+from tests.fakes.entries import attempt, entry
 
 Rows = list[dict[str, Any]]
 
@@ -309,6 +310,22 @@ def test_a_ledger_is_read_as_a_table_of_its_scored_answers(tmp_path: Path) -> No
     assert outcomes.output_tokens.tolist() == [[20, 20]]
     assert outcomes.cost.tolist() == [[0.001, 0.001]]
     assert outcomes.unscored == 1
+
+
+@pytest.mark.parametrize("word", OWN_WORDS)
+def test_what_several_made_together_says_nothing_of_one_of_them(tmp_path: Path, word: str) -> None:
+    path = tmp_path / "calls.db"
+    said = (Verdict(word, None, "2 of 2 say the same", "large"),)
+    with Ledger(path, keep_text=True) as ledger:
+        attempts = (attempt("small"), attempt("large"))
+        ledger.add(entry(0, "large", prompt_text="p", attempts=attempts, verdicts=said))
+        ledger.feedback("d0", 1)
+        with pytest.raises(TableError, match="1 calls were answered by several models together"):
+            read_table(path)
+        ledger.add(entry(1, "large", prompt_text="q", verdicts=said))  # it was asked once
+        ledger.feedback("d1", 0.5)
+    outcomes = read_table(path)
+    assert (outcomes.prompts, outcomes.models) == (("q",), ("large",))
 
 
 def test_a_ledger_that_cannot_be_learned_from_says_what_to_change(tmp_path: Path) -> None:

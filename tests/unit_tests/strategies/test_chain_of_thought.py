@@ -19,11 +19,17 @@ from shared_core import (
 from shared_core.decision.candidates import prepare_candidates
 from shared_core.execution.run import Run
 from shared_core.types import Ask, Decision, Prompt, Reply, Turn
-from tests.fakes.core import FakeTransport, FixedPredictor, candidate, estimate, prompt
+from tests.fakes import core
+from tests.fakes.core import FakeTransport, FixedPredictor, candidate, estimate
 from tests.fakes.driving import Driver, every_driver, streaming, whole
 
 MARKER = "=== ANSWER ==="
 LOST = ConnectionError("lost")
+
+
+def prompt(text: str = "What is 2 + 2?", **view: Any) -> Prompt:
+    """A prompt that computes."""
+    return core.prompt(text, **view)
 
 
 def decided(
@@ -126,6 +132,9 @@ def test_who_does_not_reason_by_itself_is_asked_to_think_step_by_step() -> None:
         prompt(tools=({"type": "function"},)),
         prompt(in_tool_loop=True),
         prompt(schema={"type": "object"}),
+        Prompt(
+            (Turn("system", "Thought: …\nAction: …\nAction Input: {}"), Turn("user", "2 + 2")), 9
+        ),
     ],
 )
 @every_driver
@@ -180,7 +189,7 @@ def test_the_ends_hold_for_thinking_on_request_too() -> None:
         ("hm\n</think>\n\nIt is 4.", "It is 4."),
         ("It is 4.", "It is 4."),
         ("The tag `</think>` ends it.", "The tag `</think>` ends it."),
-        (f"It says {MARKER} there.", f"It says {MARKER} there."),
+        (f"It is, in short, {MARKER} 4.", "4."),
     ],
 )
 @every_driver
@@ -188,6 +197,11 @@ def test_the_answer_is_what_follows_the_marker(driver: Driver, text: str, answer
     transport = Transport(small=[list(text)])
     assert driver(started(), transport) == answer
     assert len(transport.asked) == 1
+
+
+def test_code_keeps_the_indentation_of_its_first_line() -> None:
+    text = f"So:\n{MARKER}\n\n    if x:\n        return y\n"
+    assert whole(started(), Transport(small=[text])) == "    if x:\n        return y"
 
 
 @every_driver
@@ -383,7 +397,7 @@ def test_levels_are_in_order() -> None:
 
 
 def test_earlier_turns_are_looked_at_for_markers() -> None:
-    asked = Prompt((Turn("assistant", MARKER), Turn("user", "again")), 10)
+    asked = Prompt((Turn("assistant", MARKER), Turn("user", "2 + 2 again")), 10)
     transport = Transport(small=["x\n=== ANSWER 2 ===\n4"])
     assert whole(started(asked=asked), transport) == "4"
 
@@ -392,3 +406,25 @@ def streamed_chunks(run: Run, transport: Any) -> list[str]:
     from shared_core.execution import drivers
 
     return list(drivers.stream(run, transport))
+
+
+@pytest.mark.parametrize(
+    ("text", "computes"),
+    [
+        ("What is 12 times 7?", True),
+        ("Solve x = y.", True),
+        ("If three cats catch half of the mice, who is left?", True),
+        ("Who painted Guernica in 1937?", False),
+        ("Summarise this text in one sentence.", False),
+        ("often someone", False),
+    ],
+)
+def test_only_what_computes_is_thought_about_unless_it_always_is(text: str, computes: bool) -> None:
+    plan = ChainOfThought().plan(prompt(text), decided(0.3))
+    assert ("step by step" in plan) is computes
+    assert "step by step" in ChainOfThought(easy="low").plan(prompt(text), decided(0.3))
+
+
+@pytest.mark.parametrize("text", [f"46 + 38 {MARKER} 84", f"so 46 + 38 is {MARKER}84\n"])
+def test_a_marker_within_a_line_does_where_there_is_no_other(text: str) -> None:
+    assert whole(started(ChainOfThought(easy="low")), FakeTransport({"small": [text]})) == "84"

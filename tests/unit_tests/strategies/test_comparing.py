@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from shared_core import ConfigurationError
 from shared_core.strategies.comparing import key_of, require_same
@@ -128,3 +128,21 @@ def test_what_is_no_function_is_refused() -> None:
     require_same("vote", None)
     with pytest.raises(ConfigurationError, match=r"vote: same must be a function of two texts"):
         require_same("vote", "exact")
+
+
+class Opaque(BaseModel):
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    value: complex | object
+
+
+def test_what_is_no_json_is_compared_by_its_fields() -> None:
+    assert key_of(gives(Opaque(value=range(2)))) == key_of(gives(Opaque(value=range(2))))
+    assert key_of(gives(Opaque(value=range(2)))) != key_of(gives(Opaque(value=range(3))))
+
+
+@pytest.mark.parametrize(
+    "thoughts", ["<think>\n6 * 7 = 40?\n</think>\n\n", "6 * 7 = 40?\n</think>\n"]
+)
+def test_thoughts_are_no_part_of_an_answer(thoughts: str) -> None:
+    assert key_of(says(f"{thoughts}42")) == key_of(says("42"))
+    assert key_of(says("<think>\n6 * 7 = 40")) is None

@@ -504,10 +504,20 @@ def team(decision: Decision, **settings: Any) -> set[str]:
 def test_one_candidate_answers_alone_where_a_mixture_would_not_pay() -> None:
     sure = (estimate("small", 0.6), estimate("middle", 0.7), estimate("large", 0.95))
     assert team(replace(decided(), estimates=sure)) == set()
-    assert team(replace(decided(), estimates=sure), skip=None, gain=0.0) == {*NAMES}
+    assert team(replace(decided(), estimates=sure), skip=None, gain=0.0) == set()
+    assert team(replace(decided(), estimates=sure), skip=None, gain=0.0, within=None) == {*NAMES}
     assert team(decided(), gain=0.5) == set()
     assert team(decided(("large",))) == set()
     assert team(decided(allowed=("small",), fallbacks=())) == set()  # asked for by name
+
+
+def test_those_that_are_much_worse_do_not_propose_unless_they_are_named() -> None:
+    found = (estimate("small", 0.4), estimate("middle", 0.6), estimate("large", 0.8))
+    decision = replace(decided(), estimates=found)
+    assert team(decision) == {"middle", "large"}
+    assert team(decision, within=0.1) == set()
+    assert team(decision, within=None, gain=0.0) == {*NAMES}
+    assert team(decision, proposers=("small", "large")) == {"small", "large"}
 
 
 @every_driver

@@ -22,6 +22,7 @@ from tests.fakes.core import FakeTransport, FixedPredictor, candidate, estimate,
 from tests.fakes.driving import Driver, every_driver, whole
 
 LOST = ConnectionError("lost")
+THREE = {"small": 0.6, "middle": 0.7, "large": 0.95}
 ESSAY = "It was a bright cold day in April, and the clocks were striking thirteen. " * 9
 NO_ROOM = BudgetExceededError("1 USD", {"USD": 0.0}, None)
 
@@ -92,7 +93,9 @@ def test_the_first_reply_of_the_majority_is_returned_as_it_came(driver: Driver) 
     shown = driver(started(SelfConsistency()), transport)
     assert shown == f"2: {answers(8)[0]}"
     assert all(not ask.visible for ask in transport.asked)
-    assert {ask.params["temperature"] for ask in transport.asked} == {0.7}
+    asked_at = [ask.params["temperature"] for ask in transport.asked]
+    assert asked_at[:2] == [0.7, 0.6999993]
+    assert len(set(asked_at)) == len(asked_at), "a cache would take them for one"
     (verdict,) = transport.verdicts
     assert verdict.verifier == "self-consistency"
     assert verdict.candidate == "small"
@@ -101,8 +104,7 @@ def test_the_first_reply_of_the_majority_is_returned_as_it_came(driver: Driver) 
         == f"{len(transport.asked) - 2} of {len(transport.asked)} say the same ("
         + ("of at most 16)")
     )
-    assert verdict.probability is not None
-    assert verdict.probability >= 0.95
+    assert verdict.probability is None, "that a vote is settled does not make the answer right"
 
 
 @every_driver
@@ -118,7 +120,6 @@ def test_at_full_certainty_only_what_is_left_counts(driver: Driver) -> None:
     transport = Saying(said=answers(7))
     driver(started(SelfConsistency(samples=7, certainty=1)), transport)
     assert len(transport.asked) == 4
-    assert transport.verdicts[0].probability == 1.0
 
 
 @every_driver
@@ -168,6 +169,16 @@ def test_one_that_was_cut_off_may_be_alone(driver: Driver) -> None:
 
 
 @every_driver
+def test_of_several_voters_one_that_rambles_may_be_alone(driver: Driver) -> None:
+    strategy = SelfConsistency(voters="all")
+    transport = Saying(said=[ESSAY, *answers(7)])
+    assert driver(started(strategy, decided(THREE)), transport) == f"2: {answers(7)[0]}"
+    transport = Saying(said=[ESSAY])
+    assert driver(started(strategy, decided(THREE)), transport) == f"1: {ESSAY}"
+    assert asked(transport) == ["small", "middle"]
+
+
+@every_driver
 def test_an_essay_among_answers_has_no_vote(driver: Driver) -> None:
     transport = Saying(said=[*answers(7), ESSAY, ESSAY, *answers(7)])
     assert driver(started(SelfConsistency(samples=6)), transport).startswith("1: ")
@@ -211,8 +222,6 @@ def test_a_function_of_the_user_compares(driver: Driver) -> None:
 
 
 # --- voters ---
-
-THREE = {"small": 0.6, "middle": 0.7, "large": 0.95}
 
 
 @every_driver
@@ -290,13 +299,25 @@ def test_samples_that_fail_do_not_count(driver: Driver) -> None:
 
 
 @every_driver
+@pytest.mark.parametrize("nothing", ["", " \n", "<think>so", "<think>so</think>\n"])
+def test_who_says_nothing_is_asked_again(driver: Driver, nothing: str) -> None:
+    transport = Saying(said=[nothing, *answers(7)])
+    assert driver(started(SelfConsistency()), transport) == f"2: {answers(7)[0]}"
+
+
+@every_driver
+def test_where_one_says_nothing_again_and_again_the_others_vote(driver: Driver) -> None:
+    transport = Saying(said=["", "", *answers(7)])
+    assert driver(started(SelfConsistency()), transport) == f"3: {answers(7)[0]}"
+    assert asked(transport)[:3] == ["small", "small", "large"]
+
+
+@every_driver
 def test_who_fails_again_and_again_is_asked_no_more(driver: Driver) -> None:
     transport = Saying(said=[*answers(7), LOST])
     driver(started(SelfConsistency(at_once=1)), transport)
     assert len(transport.asked) == 3
     assert said(transport) == [("small", "1 of 1 say the same (of at most 16)")]
-    assert transport.verdicts[0].probability is not None
-    assert transport.verdicts[0].probability < 0.95
 
 
 @every_driver

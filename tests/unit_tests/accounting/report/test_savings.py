@@ -16,7 +16,7 @@ import pytest
 from shared_core.accounting.ledger.ledger import Ledger, LedgerFile
 from shared_core.accounting.report.savings import Report, make_report
 from shared_core.errors import ConfigurationError, StorageError
-from shared_core.types import Alternative, Entry, Scope, Usage, Verdict
+from shared_core.types import OWN_WORDS, Alternative, Entry, Scope, Usage, Verdict
 from tests.fakes.entries import attempt, energy, entry, other
 
 
@@ -295,6 +295,13 @@ def test_drafts_that_were_looked_at_stand_beside_their_scores(tmp_path: Path) ->
     assert lines == [("1", "0.8"), ("1", "0.7"), ("1", "0.9"), ("1", "0.9"), ("1", "0.9")]
     later = ledger.report(since=1_000_003)
     assert row(later.drafts, name="small")["drafts"] == 2
+
+
+@pytest.mark.parametrize("word", OWN_WORDS)
+def test_what_a_strategy_concluded_is_no_verdict_on_a_draft(word: str) -> None:
+    said = (Verdict(word, None, "2 of 2 say the same", "small"),)
+    attempts = (attempt("small", 1), attempt("small", 1))
+    assert reported(call(1, "small", None, attempts=attempts, verdicts=said)).drafts == []
 
 
 def test_where_no_draft_was_looked_at_nothing_is_said_of_any() -> None:
