@@ -134,9 +134,13 @@ def tokens_counted(models: Models) -> dict[str, list[int]]:
 
 
 def counting(clients: Clients) -> Clients:
-    """Return a model whose LlamaIndex client has the tokens of a stream told, as the other does."""
-    told = {"additional_kwargs": {"stream_options": {"include_usage": True}}}
-    return replace(clients, llm=clients.llm.model_copy(update=told))
+    """Return a model whose LlamaIndex client has the tokens of a stream told, as the other does.
+
+    It opens its connections anew each time, since each run has an event loop of its own.
+    """
+    usage = {"stream_options": {"include_usage": True}}
+    update = {"additional_kwargs": usage, "reuse_client": False}
+    return replace(clients, llm=clients.llm.model_copy(update=update))
 
 
 def table(results: Mapping[str, Any]) -> str:
