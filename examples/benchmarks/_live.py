@@ -66,8 +66,8 @@ def pair(options: argparse.Namespace, *, tools: bool = False) -> Iterator[tuple[
             return served(endpoint, model.title, meter, tools=tools)
 
         models = {"small": local(SMALL), "large": local(LARGE)}
-        own = machine or meter_of(os.getpid(), options.watts)
-        yield models, Wattmeter([*(m.meter for m in models.values()), own])
+        # The servers are children of this process, so what it takes holds what they take.
+        yield models, Wattmeter([machine or meter_of(os.getpid(), options.watts)])
 
 
 def candidates(models: Models) -> list[Any]:

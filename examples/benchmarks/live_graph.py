@@ -71,7 +71,8 @@ def lane(prompts: Sequence[Prompt], models: Models, meter: Wattmeter, at: int) -
     cascading = router(candidates, strategy=Cascade(by_calculator, accept=0.6), **shared)
     mixture = MixtureOfAgents(proposers=tuple(models), skip=None)
     run = through(cascading, router(candidates, strategy=mixture, **shared))
-    before, wh = tokens_counted(models), meter.wh()
+    servers = Wattmeter(clients.meter for clients in models.values())
+    before, wh, by_servers = tokens_counted(models), meter.wh(), servers.wh()
     runs = [put(run, prompt, cascading) for prompt in prompts]
     entries = list(shared["ledger"].entries())
     attempts = [
@@ -82,6 +83,7 @@ def lane(prompts: Sequence[Prompt], models: Models, meter: Wattmeter, at: int) -
     return {
         "runs": runs,
         "wh": meter.wh() - wh,
+        "server_wh": servers.wh() - by_servers,
         "attempts": Counter(f"{one['candidate']}: {one['outcome']}" for one in attempts),
         "entries": len(entries),
         "ledger_calls": len(attempts),
@@ -147,7 +149,7 @@ def table(results: Mapping[str, Any]) -> str:
     """Return the figures as a table."""
     titles = ["graph of", "runs ended", "right", "sums: called the calculator, rightly"]
     titles += ["calls per run (at most)", "replies held back", "drafts among what was streamed"]
-    titles += ["Wh per run", "tokens by the ledger", "by the servers"]
+    titles += ["Wh per run", "tokens by the ledger, by the servers", "Wh by both"]
     rows = []
     for name, row in results["rows"].items():
         runs = row["runs"]
@@ -165,8 +167,10 @@ def table(results: Mapping[str, Any]) -> str:
                 f"{row['ledger_calls'] - row['entries']} of {row['ledger_calls']}",
                 f"{_sum(runs, 'stray')} of {_sum(runs, 'streamed')}",
                 f"{row['wh'] / len(runs):.4f}",
-                str(sum(map(sum, row["ledger_tokens"].values()))),
-                str(sum(map(sum, row["server_tokens"].values()))),
+                ", ".join(
+                    str(sum(map(sum, row[f"{by}_tokens"].values()))) for by in ("ledger", "server")
+                ),
+                f"{row['ledger_wh']:.4f}, {row['server_wh']:.4f}",
             ]
         )
     return _page.markdown(titles, rows)

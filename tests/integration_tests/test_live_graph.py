@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import PIPE, Popen
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +15,7 @@ import pytest
 
 pytest.importorskip("xllamacpp")  # what the demo serves with
 
-from examples.benchmarks import live_graph
+from examples.benchmarks import _live, live_graph
 from examples.benchmarks._graphs import Seen, by_calculator, calculator
 from examples.benchmarks._live import Models
 from examples.demo.clients import served
@@ -128,3 +132,31 @@ def test_only_servers_of_tools_have_another_template() -> None:
     assert (plain.chat_template, plain.endpoint_metrics) == ("", False)
     assert "<call>" in tools.chat_template
     assert tools.endpoint_metrics is True
+
+
+def test_what_the_servers_take_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    work = "import sys, time; input(); end = time.process_time() + 0.5\n"
+    work += "while time.process_time() < end: pass\nprint(flush=True); sys.stdin.read()"
+
+    @contextmanager
+    def serve(model: Path, threads: int, *, tools: bool) -> Iterator[Endpoint]:
+        with Popen([sys.executable, "-c", work], stdin=PIPE, stdout=PIPE) as process:
+            working.append(process)
+            yield Endpoint("http://127.0.0.1:9/v1", "model", process.pid, "key")
+            process.communicate()
+
+    working: list[Popen[bytes]] = []
+    monkeypatch.setattr(_live, "machine_meter", lambda: None)
+    monkeypatch.setattr(_live, "obtain", lambda *arguments: Path("model.gguf"))
+    monkeypatch.setattr(_live, "serve", serve)
+    with _live.pair(_live.parser("").parse_args([])) as (models, meter):
+        servers = Wattmeter(clients.meter for clients in models.values())
+        before, by_servers = meter.wh(), servers.wh()
+        for process in working:
+            assert process.stdin
+            assert process.stdout
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+            process.stdout.readline()
+        assert servers.wh() - by_servers > 0
+        assert meter.wh() - before < 1.6 * (servers.wh() - by_servers)
