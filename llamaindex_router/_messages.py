@@ -206,16 +206,12 @@ def as_messages(turns: Sequence[Turn]) -> list[ChatMessage]:
 def with_turns(messages: Sequence[ChatMessage], turns: Sequence[Turn]) -> list[ChatMessage]:
     """Return messages with turns said besides them, as `Ask.turns` has it; none is changed."""
     said = list(messages)
-    for message in as_messages(turns):
-        role = role_of(message)
-        if role == "system":
-            at = next((i for i, one in enumerate(said) if role_of(one) == role), None)
-        else:
-            at = len(said) - 1 if said and role_of(said[-1]) == role == "user" else None
+    for turn, message in zip(turns, as_messages(turns), strict=True):
+        at = turn.place_in([role_of(one) for one in said])
         if at is not None:
-            said[at] = _longer(said[at], message.content or "")
+            said[at] = _longer(said[at], turn.text)
         else:
-            said.insert(0 if role == "system" else len(said), message)
+            said.insert(0 if turn.role == "system" else len(said), message)
     return said
 
 

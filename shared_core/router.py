@@ -43,6 +43,7 @@ from shared_core.execution.run import Caller, Run, Transport
 from shared_core.execution.tally import Tally
 from shared_core.prediction.base import Predictor
 from shared_core.prediction.fallback import FallbackPredictor
+from shared_core.ranges import is_whole
 from shared_core.strategies.base import Strategy
 from shared_core.strategies.single import Single
 from shared_core.types import (
@@ -113,9 +114,9 @@ class Router:
         if not isinstance(self.policy, Policy):
             raise ConfigurationError(f"policy must be a Policy(...), not {self.policy!r}")
         retries = self.max_retries
-        if retries is not None and (type(retries) is not int or retries < 0):
+        if retries is not None and not is_whole(retries, 0):
             raise ConfigurationError(f"max_retries must be 0 or more, not {self.max_retries!r}")
-        if type(self.max_attempts) is not int or self.max_attempts < 1:
+        if not is_whole(self.max_attempts, 1):
             raise ConfigurationError(f"max_attempts must be 1 or more, not {self.max_attempts!r}")
         if self.books is None:
             object.__setattr__(self, "books", Books(self.candidates))
@@ -192,10 +193,12 @@ class Router:
         if not allowed:
             raise _nobody(refusals, next(iter(short.values()), None))
         delta, thrift = self._delta(states)
-        course = Course(prompt.loop, lambda: self.policy.order(allowed, delta)[0][0][0].name)
-        estimates = course.weighed(estimates)
-        by_name = {estimate.candidate: estimate for estimate in estimates}
-        allowed = [(candidate, by_name[candidate.name]) for candidate, _ in allowed]
+        course = None
+        if prompt.loop or prompt.in_tool_loop:
+            course = Course(prompt.loop, lambda: self.policy.order(allowed, delta)[0][0][0].name)
+            estimates = course.weighed(estimates)
+            by_name = {estimate.candidate: estimate for estimate in estimates}
+            allowed = [(candidate, by_name[candidate.name]) for candidate, _ in allowed]
         awake, resting = self._awake(allowed)
         order, reason = self._order(prompt, awake or allowed, delta, course)
         if asked is not None:
@@ -410,9 +413,9 @@ class Router:
         return awake, tuple(Refusal(name, rest.reason) for name, rest in resting)
 
     def _order(
-        self, prompt: Prompt, allowed: Sequence[Contender], delta: float, course: Course
+        self, prompt: Prompt, allowed: Sequence[Contender], delta: float, course: Course | None
     ) -> tuple[list[Contender], str]:
-        if is_in_loop(prompt) and self.policy.stay_in_tool_loop:
+        if course is not None and is_in_loop(prompt) and self.policy.stay_in_tool_loop:
             return next_in_loop(self.policy, allowed, delta, prompt, course)
         return self.policy.order(allowed, delta)
 

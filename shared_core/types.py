@@ -12,12 +12,12 @@ All of it is frozen and knows no framework: a framework's own objects appear onl
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from shared_core.errors import ConfigurationError
+from shared_core.ranges import is_number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -111,6 +111,17 @@ class Turn(NamedTuple):
 
     role: Literal["system", "user", "assistant", "tool"]
     text: str
+
+    def place_in(self, roles: Sequence[str]) -> int | None:
+        """Return in which of the caller's messages it is said; None: in one of its own.
+
+        What a system says is in the first system message. What a user says, or a tool, which is
+        told as the user's, is in the last one where that is a user's: roles still take turns.
+        """
+        if self.role == "system":
+            return next((place for place, role in enumerate(roles) if role == "system"), None)
+        joins = bool(roles) and roles[-1] == "user" and self.role != "assistant"
+        return len(roles) - 1 if joins else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,8 +332,7 @@ def _wrong(candidate: Candidate, rule: str, value: object) -> ConfigurationError
 
 
 def _require_number(candidate: Candidate, label: str, value: object) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not math.isfinite(value):  # type: ignore[arg-type]
+    if not is_number(value):
         raise _wrong(candidate, f"{label} must be a finite number", value)
 
 
@@ -739,14 +749,14 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What one verifier makes of one draft.
+    """What one verifier makes of one draft; or, without a draft, what a strategy concluded.
 
     Attributes:
         verifier: Its name.
         probability: That the draft is right, 0 to 1, by all that is known with it; None: it cannot
             tell, which is never taken for a pass.
         note: Why, in words; nothing of the draft's text.
-        candidate: Who wrote the draft.
+        candidate: Who wrote the draft; empty where there is none.
         seconds: How long it took, models that it asked included.
     """
 
@@ -755,10 +765,6 @@ class Verdict:
     note: str = ""
     candidate: str = ""
     seconds: float = 0.0
-
-
-OWN_WORDS: Final = ("chain of thought", "mixture", "self-consistency")
-"""The names under which strategies say what they concluded, in a verdict that judges no draft."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from examples.benchmarks import _page
+from examples.benchmarks import _page, _splits
 from examples.demo.__main__ import candidates_for
 from examples.demo.clients import Clients, reach_loopback_directly, served
 from examples.demo.energy import Wattmeter, machine_meter, meter_of
@@ -31,6 +31,7 @@ from langchain_router import Policy
 from shared_core.lab.table import Outcomes
 
 DRAWS = 2000
+DIGITS = 6  # a call takes some thousandths of a Wh
 USD_PER_KWH = 0.30
 ALONE = ("small", "large")
 
@@ -112,27 +113,24 @@ def resampled(prompts: int, seed: int) -> Any:
     return np.random.default_rng(seed).integers(0, prompts, (DRAWS, prompts))
 
 
-def interval(values: Any, draws: Any, sum_up: Callable[..., Any]) -> dict[str, float]:
+def interval(values: Any, draws: Any, sum_up: Callable[..., Any]) -> _splits.Figure:
     """Return a sum or a mean with the ends of its 95 % interval."""
-    return _with_ends(float(sum_up(values)), sum_up(values[draws], axis=1))
+    return _splits.figure(float(sum_up(values)), sum_up(values[draws], axis=1), DIGITS)
 
 
-def ratio(above: Any, below: Any, draws: Any) -> dict[str, float] | None:
+def ratio(above: Any, below: Any, draws: Any) -> _splits.Figure | None:
     """Return a ratio of two sums with its interval; None where there is nothing below."""
     if not below.sum():
         return None
     drawn = below[draws].sum(axis=1)
-    return _with_ends(
-        float(above.sum() / below.sum()), above[draws].sum(axis=1) / np.where(drawn, drawn, np.nan)
+    return _splits.figure(
+        float(above.sum() / below.sum()),
+        above[draws].sum(axis=1) / np.where(drawn, drawn, np.nan),
+        DIGITS,
     )
 
 
-def saved(own: Any, other: Any, draws: Any) -> dict[str, float]:
+def saved(own: Any, other: Any, draws: Any) -> _splits.Figure:
     """Return the share of another lane's sum that a lane's own saves, with its interval."""
     found = 1.0 - own[draws].sum(axis=1) / other[draws].sum(axis=1)
-    return _with_ends(float(1.0 - own.sum() / other.sum()), found)
-
-
-def _with_ends(value: float, drawn: Any) -> dict[str, float]:
-    low, high = np.nanquantile(drawn, [0.025, 0.975]).tolist()
-    return {"value": value, "low": low, "high": high}
+    return _splits.figure(float(1.0 - own.sum() / other.sum()), found, DIGITS)

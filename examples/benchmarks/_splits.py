@@ -91,10 +91,11 @@ def _drawn(
         yield statistic(*(array[rows] for array in arrays))
 
 
-def figure(value: float, drawn: Floats) -> Figure:
+def figure(value: float, drawn: Floats, digits: int = 4) -> Figure:
     """Return a value with the middle 95 % of what was drawn."""
     defined = drawn[np.isfinite(drawn)]
     if not np.isfinite(value) or not len(defined):
         return {"value": None, "low": None, "high": None}
     low, high = np.quantile(defined, [0.025, 0.975])
-    return {"value": round(value, 4), "low": round(float(low), 4), "high": round(float(high), 4)}
+    ends = {"value": value, "low": float(low), "high": float(high)}
+    return {end: round(one, digits) for end, one in ends.items()}

@@ -131,10 +131,10 @@ def _judged(verdicts: Iterable[Verdict], answered_by: str) -> str:
 
 
 def _concluded(verdict: Verdict, answered_by: str) -> str:
-    """Say a verdict; one without a probability, such as a strategy's own word, by its note."""
+    """Say a verdict; one on no draft is a strategy's own word."""
     name, chance = verdict.candidate, verdict.probability
-    if chance is None and verdict.note:
-        return verdict.note if name in ("", answered_by) else f"{name}: {verdict.note}"
+    if not name:
+        return verdict.note
     whose = "its draft" if name == answered_by else f"the draft of {name}"
     return f"{whose} " + (
         "could not be judged" if chance is None else f"has a probability of {chance:.2f}"

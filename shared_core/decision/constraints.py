@@ -6,12 +6,12 @@ checked for every candidate of every call, forced ones, pinned ones and fallback
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from shared_core.errors import ConfigurationError
+from shared_core.ranges import is_number, is_whole
 from shared_core.types import Candidate, Constraint, Estimate, Prompt
 
 __all__ = [
@@ -144,8 +144,7 @@ def _over(
 
 
 def _check_limit(name: str, limit: object, unknown: object) -> None:
-    number = isinstance(limit, (int, float)) and not isinstance(limit, bool)
-    if not number or not 0 <= limit < math.inf:  # type: ignore[operator]
+    if not is_number(limit, 0):
         raise ConfigurationError(f"{name}() takes a number from 0 up, not {limit!r}")
     if unknown not in ("refuse", "worst"):
         raise ConfigurationError(f"{name}(): unknown must be 'refuse' or 'worst', not {unknown!r}")
@@ -160,7 +159,7 @@ def max_steps(steps: int) -> Constraint:
     Raises:
         ConfigurationError: It is no whole number from 1 up.
     """
-    if type(steps) is not int or steps < 1:
+    if not is_whole(steps, 1):
         raise ConfigurationError(f"max_steps() takes a whole number from 1 up, not {steps!r}")
 
     def max_steps(prompt: Prompt, candidate: Candidate, estimate: Estimate) -> str | None:
@@ -193,8 +192,7 @@ def deadline_s(seconds: float) -> Constraint:
     Raises:
         ConfigurationError: It is no positive number.
     """
-    number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
-    if not number or not 0 < seconds < math.inf:
+    if not is_number(seconds, 0) or not seconds:
         raise ConfigurationError(f"deadline_s() takes a positive number, not {seconds!r}")
     return _TimeLimit(float(seconds))
 

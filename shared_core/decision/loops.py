@@ -73,11 +73,7 @@ def call_text(name: str, arguments: Any) -> str:
     """Return a tool call as text: the same for the same arguments in whatever order."""
     try:
         return f"{name} {json.dumps(arguments, sort_keys=True, default=str)}"
-    except (
-        TypeError,
-        ValueError,
-        RecursionError,
-    ):  # keys of several types, a value that contains itself
+    except (TypeError, ValueError, RecursionError):  # keys of several types, a value within itself
         return f"{name} {arguments!r}"
 
 
@@ -243,8 +239,8 @@ def _before(chosen: Contender, order: Sequence[Contender]) -> list[Contender]:
     return [chosen, *(contender for contender in order if contender is not chosen)]
 
 
-def phase_of(prompt: Prompt, course: Course) -> Phase | None:
+def phase_of(prompt: Prompt, course: Course | None) -> Phase | None:
     """Return which step of an agent a call is; None where it is none."""
-    if is_in_loop(prompt):
+    if course is not None and is_in_loop(prompt):
         return course.phase
     return "planning" if prompt.tools else None

@@ -10,11 +10,11 @@ decision are apart, so the trade-off is retuned without retraining anything.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shared_core.errors import ConfigurationError, NotCalibratedError
+from shared_core.ranges import is_number
 from shared_core.types import Candidate, Constraint, Estimate, as_constraints
 
 __all__ = ["Contender", "Policy", "Threshold"]
@@ -180,8 +180,7 @@ class Policy:
 
 
 def _check_rate(label: str, value: object) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value < 0:  # type: ignore[arg-type, operator]
+    if not is_number(value, 0):
         raise ConfigurationError(f"policy: {label} must be a number from 0 up, not {value!r}")
-    if label in ("quality", "strong_share") and value > 1:  # type: ignore[operator]
+    if label in ("quality", "strong_share") and value > 1:
         raise ConfigurationError(f"policy: {label} is a share and must not exceed 1, not {value!r}")

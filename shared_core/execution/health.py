@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared_core.errors import ConfigurationError
+from shared_core.ranges import is_number
 
 __all__ = ["Cooldown", "Health", "Rest"]
 
@@ -48,8 +49,7 @@ class Cooldown:
         """Refuse what cannot be meant."""
         for label in self.__slots__:
             value = getattr(self, label)
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not number or not 0 <= value < math.inf:
+            if not is_number(value, 0):
                 raise ConfigurationError(
                     f"cooldown: {label} must be a number from 0 up, not {value!r}"
                 )

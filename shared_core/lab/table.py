@@ -25,7 +25,6 @@ import numpy.typing as npt
 from shared_core.accounting.ledger.database import is_database
 from shared_core.accounting.ledger.ledger import LedgerFile
 from shared_core.errors import MissingExtraError, StorageError, TableError
-from shared_core.types import OWN_WORDS
 
 __all__ = ["Outcomes", "Scale", "read_table", "rows_of", "text_of"]
 
@@ -43,7 +42,7 @@ _USUAL_TOPS: Final = (1.0, 5.0, 10.0, 100.0)  # upper ends of the scales that pe
 
 _ANSWERED: Final = """
 SELECT e.id, e.prompt_text, e.answer_text, e.candidate, f.score, a.output_tokens, a.cost_usd,
-    EXISTS (SELECT 1 FROM verdicts v WHERE v.entry = e.id AND v.verifier IN {})
+    EXISTS (SELECT 1 FROM verdicts v WHERE v.entry = e.id AND v.candidate = '')
     AND (SELECT count(*) FROM attempts t WHERE t.entry = e.id AND t.outcome = 'answered'
         AND t.purpose = 'answer') > 1
 FROM entries e
@@ -399,7 +398,7 @@ def _ledger_rows(path: Path, columns_of: _Columns) -> Iterator[Row]:
     kept = scored = together = 0
     try:
         with LedgerFile(path).reading() as connection:
-            for row_ in connection.execute(_ANSWERED.format(OWN_WORDS)):
+            for row_ in connection.execute(_ANSWERED):
                 number, text, answer, model, score, tokens, usd, several = row_
                 if text is None or not text.strip():
                     continue

@@ -17,10 +17,11 @@ from operator import itemgetter
 from typing import Any, Final, Literal
 
 from shared_core.errors import ConfigurationError
+from shared_core.ranges import is_number, is_whole
 from shared_core.strategies.base import failure, unparsed
 from shared_core.strategies.single import Single
 from shared_core.strategies.stakes import Stakes
-from shared_core.strategies.verifiers.base import Verifier, as_verifiers, is_share, logit
+from shared_core.strategies.verifiers.base import Verifier, as_verifiers, logit
 from shared_core.strategies.verifiers.bounded import bounded
 from shared_core.strategies.verifiers.standard import standard_verifiers
 from shared_core.tokens import estimate_tokens
@@ -78,13 +79,13 @@ class Cascade:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        if self.accept is not None and not is_share(self.accept):
+        if self.accept is not None and not is_number(self.accept, 0, 1):
             raise ConfigurationError(f"cascade: accept must be from 0 to 1, not {self.accept!r}")
         if self.unverified not in _UNVERIFIED:
             raise ConfigurationError(
                 f"cascade: unverified is one of {_UNVERIFIED}, not {self.unverified!r}"
             )
-        if type(self.max_drafts) is not int or self.max_drafts < 1:
+        if not is_whole(self.max_drafts, 1):
             raise ConfigurationError(f"cascade: max_drafts must be 1 or more: {self.max_drafts!r}")
         if type(self.abort) is not bool:
             raise ConfigurationError(f"cascade: abort must be True or False, not {self.abort!r}")

@@ -61,9 +61,9 @@ class ChainOfThought:
     the parameter is set, on models that have it. Nor are others asked to think where a prompt has
     no equals sign and fewer than two numbers, unless `easy` has them reason in any case: on MMLU
     thinking step by step mended hardly anything without an equals sign (Sprague et al., arXiv
-    2409.12183). A caller's limit of the answer's length has to
-    leave room to reason in (`TOKENS_TO_THINK`: 1,024 tokens at low effort, 24,576 at high), else a
-    lesser effort is the most.
+    2409.12183). A caller's limit of the answer's length has to leave room to reason in
+    (`TOKENS_TO_THINK`: 1,024 tokens at low effort, 24,576 at high), else a lesser effort is the
+    most.
 
     An answer that has to be taken from under its marker is held back until it is whole, and a
     stream then gives it in one chunk; `<think>…</think>` before it goes too. One without a marker
@@ -113,14 +113,14 @@ class ChainOfThought:
         failures: list[tuple[str, Exception]] = []
         for name in (decision.candidate, *decision.fallbacks):
             ask, note = self._ask(prompt, decision, name)
-            yield (_said(note, name),)
+            yield (_said(note),)
             (reply,) = yield (ask,)
             if reply.error is None and ask.turns and not ask.visible:
                 found = _answered(reply, _marker(prompt))
                 if found is not None:
                     return found
                 cut = reply
-                yield (_said("no answer under the marker: asked once more, plainly", name),)
+                yield (_said("no answer under the marker: asked once more, plainly"),)
                 (reply,) = yield (Ask(name),)
             if reply.error is None:
                 return reply
@@ -181,8 +181,8 @@ def _computes(text: str) -> bool:
     return "=" in text or len(_NUMBER.findall(text[:_READ])) > 1
 
 
-def _said(note: str, candidate: str) -> Verdict:
-    return Verdict("chain of thought", None, note, candidate)
+def _said(note: str) -> Verdict:
+    return Verdict("chain of thought", None, note)
 
 
 def _prompted(level: Reasoning) -> Reasoning:

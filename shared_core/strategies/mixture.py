@@ -10,7 +10,6 @@ answers alone.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Generator, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -18,8 +17,9 @@ from math import inf
 from typing import Any, ClassVar, Final
 
 from shared_core.errors import BudgetExceededError, ConfigurationError
+from shared_core.ranges import is_number, is_whole
 from shared_core.strategies.base import failure, is_empty, unparsed
-from shared_core.strategies.comparing import key_of
+from shared_core.strategies.comparing import canonical, key_of
 from shared_core.strategies.quoting import between, fitted
 from shared_core.strategies.single import Single
 from shared_core.strategies.team import Team
@@ -29,7 +29,6 @@ from shared_core.types import Ask, Decision, Prompt, Reply, Steps, Turn, Verdict
 
 __all__ = ["MixtureOfAgents"]
 
-_NAME: Final = "mixture"
 _HALF: Final = 0.5
 _ROUNDING: Final = 1e-9
 _MOST_PROPOSERS: Final = 10
@@ -112,13 +111,13 @@ class MixtureOfAgents:
         most, writer = _MOST_PROPOSERS, self.aggregator
         named = 2 <= len(self._named) <= most
         for label, holds, rule in (
-            ("proposers", named or _is_whole(self.proposers, 2, most), f"2 to {most}, or names"),
-            ("layers", _is_whole(self.layers, 1, _MOST_LAYERS), f"1 to {_MOST_LAYERS}"),
+            ("proposers", named or is_whole(self.proposers, 2, most), f"2 to {most}, or names"),
+            ("layers", is_whole(self.layers, 1, _MOST_LAYERS), f"1 to {_MOST_LAYERS}"),
             ("aggregator", writer is None or _is_name(writer), "a candidate's name"),
-            ("at_once", _is_whole(self.at_once, 1), "1 or more"),
+            ("at_once", is_whole(self.at_once, 1), "1 or more"),
             ("agree", _is_number_or_none(self.agree, 0.5, 1), "0.5 to 1, or None"),
             ("skip", _is_number_or_none(self.skip, 0, 1), "0 to 1, or None"),
-            ("gain", _is_number(self.gain, 0, 1), "0 to 1"),
+            ("gain", is_number(self.gain, 0, 1), "0 to 1"),
             ("within", _is_number_or_none(self.within, 0, 1), "0 to 1, or None"),
             ("max_usd", _is_number_or_none(self.max_usd, 0), "0 or more, or None"),
             ("temperature", _is_number_or_none(self.temperature, 0, 2), "0 to 2, or None"),
@@ -208,7 +207,7 @@ class _Mixing:
             if written is not None:
                 return written
         best = self._best()
-        yield (self._verdict(f"{self._count()} came, and this is the best of what there is", best),)
+        yield (_said(f"{self._count()} came, and this is the best of what there is"),)
         return best
 
     def writers(self) -> list[str]:
@@ -233,11 +232,11 @@ class _Mixing:
             replies: tuple[Reply, ...] = yield tuple([self._ask(name, read[name]) for name in wave])
             found += [reply for reply in replies if self._keeps(reply)]
             if lead in wave and found and found[0].tool_calls:
-                yield (self._verdict("it has read the tool's result, and calls on", found[0]),)
+                yield (_said("it has read the tool's result, and calls on"),)
                 return found[0]
             if agreeing := self._agreeing(found, waiting):
                 best = max(agreeing, key=self._weight)
-                yield (self._verdict(f"{len(agreeing)} of {len(found)} proposals agree", best),)
+                yield (_said(f"{len(agreeing)} of {len(found)} proposals agree"),)
                 return best
         self._proposals = found or self._proposals
         self._team = [reply.candidate for reply in found]
@@ -251,7 +250,7 @@ class _Mixing:
             (reply,) = yield (Ask(name, turns=turns),)
             if reply.error is None:
                 note = f"{self._count()} reached {name}, which wrote the answer"
-                yield (self._verdict(note, reply),)
+                yield (_said(note),)
                 return reply
             self._failed(reply)
             if reply.shown:
@@ -270,7 +269,7 @@ class _Mixing:
         for name in left[: max(0, tries)] if mendable else ():
             (reply,) = yield (Ask(name),)
             if reply.error is None:
-                yield (self._verdict("no proposal came, so that it answered alone", reply),)
+                yield (_said("no proposal came, so that it answered alone"),)
                 return reply
             self._failed(reply)
             if not reply.retryable:
@@ -321,9 +320,6 @@ class _Mixing:
     def _count(self) -> str:
         return f"{len(self._proposals)} of {self._size} proposals"
 
-    def _verdict(self, note: str, reply: Reply) -> Verdict:
-        return Verdict(_NAME, None, note, reply.candidate)
-
     def _references(self, name: str) -> tuple[Turn, ...]:
         """Return what has a candidate read the proposals; nothing where it has no room for them."""
         if not self._proposals:
@@ -356,6 +352,10 @@ class _Mixing:
         return min(_LONGEST, free * _BYTES_PER_TOKEN - around)
 
 
+def _said(note: str) -> Verdict:
+    return Verdict("mixture", None, note)
+
+
 def _groups(replies: Sequence[Reply]) -> list[list[Reply]]:
     """Return replies that say the same together; one that cannot be compared is by itself."""
     groups: dict[Hashable, list[Reply]] = {}
@@ -381,18 +381,9 @@ def _mark(texts: Sequence[str]) -> str:
 def _told(reply: Reply) -> str:
     """Return a proposal as text: what it says, the tools that it calls, its structured output."""
     if reply.tool_calls:
-        calls = [f"calls {name}({_json(arguments)})" for name, arguments in reply.tool_calls]
+        calls = [f"calls {name}({canonical(arguments)})" for name, arguments in reply.tool_calls]
         return "\n".join([reply.text, *calls] if reply.text else calls)
-    return spoken(reply.text) if reply.parsed is None else _json(reply.parsed)
-
-
-def _json(value: Any) -> str:
-    dump = getattr(value, "model_dump", None)  # pydantic's, which the core does not know
-    try:
-        plain = dump(mode="json") if callable(dump) else value
-        return json.dumps(plain, ensure_ascii=False, default=str)
-    except (TypeError, ValueError):  # keys that are no text, cycles, objects of the user's own
-        return str(value)
+    return spoken(reply.text) if reply.parsed is None else canonical(reply.parsed)
 
 
 def _names(given: Any) -> Any:
@@ -405,14 +396,5 @@ def _is_name(value: object) -> bool:
     return isinstance(value, str) and bool(value)
 
 
-def _is_whole(value: object, low: int, high: float = inf) -> bool:
-    return type(value) is int and low <= value <= high
-
-
-def _is_number(value: object, low: float, high: float = inf) -> bool:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and low <= value <= high and value < inf  # type: ignore[operator]
-
-
 def _is_number_or_none(value: object, low: float, high: float = inf) -> bool:
-    return value is None or _is_number(value, low, high)
+    return value is None or is_number(value, low, high)

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from shared_core.errors import BudgetExceededError, ConfigurationError
+from shared_core.ranges import is_number, is_whole
 from shared_core.strategies.base import failure, is_empty, unparsed
-from shared_core.strategies.comparing import Same, key_of, require_same
+from shared_core.strategies.comparing import Same, apart, key_of, require_same
 from shared_core.strategies.majority import Race, agreement, vote_weight
 from shared_core.strategies.verifiers.structure import is_cut_off
 from shared_core.types import Ask, Decision, Prompt, Reply, Steps, Verdict, Wish
@@ -27,9 +28,6 @@ _NAME: Final = "self-consistency"
 _MOST_SAMPLES: Final = 40
 _PATIENCE: Final = 2
 """Failures in a row after which a voter is asked no more: each has been retried already."""
-
-_APART: Final = 1e-6
-"""By what share the temperature of a sample is under that of the one before, of one candidate."""
 
 Asking = Generator[tuple[Wish, ...], tuple[Any, ...], None]
 
@@ -68,10 +66,17 @@ class SelfConsistency:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        _require_whole("samples", self.samples)
-        _require_whole("at_once", self.at_once)
-        _require_over_zero("certainty", self.certainty, 1)
-        _require_over_zero("temperature", self.temperature, 2)
+        for label in ("samples", "at_once"):
+            if not is_whole(value := getattr(self, label), 1, _MOST_SAMPLES):
+                raise ConfigurationError(
+                    f"self-consistency: {label} must be a whole number from 1 to {_MOST_SAMPLES}, "
+                    f"not {value!r}"
+                )
+        for label, most in (("certainty", 1), ("temperature", 2)):
+            if not is_number(value := getattr(self, label), 0, most) or not value:
+                raise ConfigurationError(
+                    f"self-consistency: {label} must be over 0 and at most {most}, not {value!r}"
+                )
         require_same("self-consistency", self.same)
         if self.voters is not None and self.voters != "all":
             object.__setattr__(self, "voters", _named(self.voters))
@@ -126,7 +131,7 @@ class _Poll:
         race = self._race()
         key = list(self._votes)[race.leader]
         won = self._said[key][0]
-        yield (Verdict(_NAME, None, self._note(key), won.candidate),)
+        yield (Verdict(_NAME, None, self._note(key)),)
         return won
 
     def fewest(self) -> int:
@@ -186,8 +191,8 @@ class _Poll:
             self._count(reply)
 
     def _sample(self, name: str) -> Ask:
-        """Draw one; a cache would take it for the one before if it were asked for alike."""
-        temperature = round(self._asking.temperature * (1.0 - _APART * self._drawn[name]), 9)
+        """Draw one."""
+        temperature = apart(self._asking.temperature, self._drawn[name])
         self._drawn[name] += 1
         return Ask(name, visible=False, params={"temperature": temperature})
 
@@ -232,7 +237,7 @@ class _Poll:
         if not whole:
             raise failure(self._failures)
         note = "its answer cannot be compared" if self._blank else "none gave what was asked for"
-        yield (Verdict(_NAME, None, note, whole[0].candidate),)
+        yield (Verdict(_NAME, None, note),)
         return whole[0]
 
     def _note(self, key: Hashable) -> str:
@@ -248,19 +253,3 @@ def _named(voters: Any) -> tuple[str, ...]:
             f"not {voters!r}"
         )
     return tuple(dict.fromkeys(found))
-
-
-def _require_whole(label: str, value: object) -> None:
-    if type(value) is not int or not 1 <= value <= _MOST_SAMPLES:
-        raise ConfigurationError(
-            f"self-consistency: {label} must be a whole number from 1 to {_MOST_SAMPLES}, "
-            f"not {value!r}"
-        )
-
-
-def _require_over_zero(label: str, value: object, most: float) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not 0 < value <= most:  # type: ignore[operator]
-        raise ConfigurationError(
-            f"self-consistency: {label} must be over 0 and at most {most}, not {value!r}"
-        )

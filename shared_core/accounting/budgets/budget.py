@@ -32,6 +32,7 @@ from shared_core.accounting.budgets.stores import (
     open_store,
 )
 from shared_core.errors import BudgetExceededError, ConfigurationError, StorageError, said
+from shared_core.ranges import is_number
 from shared_core.types import Refusal, Scope
 
 __all__ = ["Budget", "BudgetState", "Budgets", "StoreWarning", "amounts"]
@@ -97,7 +98,7 @@ class Budget:
         """Refuse what cannot be meant."""
         object.__setattr__(self, "limits", _limits(self.usd, self.wh, self.tokens, self.calls))
         object.__setattr__(self, "per", _pers(self.per))
-        if not _number(self.near) or self.near > 1:
+        if not is_number(self.near, 0, 1):
             raise ConfigurationError(f"budget: near must be 0 to 1, not {self.near!r}")
         if self.unknown not in ("refuse", "worst"):
             raise ConfigurationError(
@@ -105,7 +106,7 @@ class Budget:
             )
         for label in ("bytes_per_token", "hold_s"):
             value = getattr(self, label)
-            if not _number(value) or value == 0:
+            if not is_number(value, 0) or value == 0:
                 raise ConfigurationError(f"budget: {label} must be over 0, not {value!r}")
         _zone(self.timezone)
 
@@ -121,11 +122,6 @@ class Budget:
         return " ".join([limits, *(f"per {key}" for key in self.per)])
 
 
-def _number(value: Any) -> bool:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and math.isfinite(value) and value >= 0
-
-
 def _limits(*given: float | None) -> Limits:
     """Return limits in whole units, rounded down."""
     scaled: list[int | None] = []
@@ -133,7 +129,7 @@ def _limits(*given: float | None) -> Limits:
         if limit is None:
             scaled.append(None)
             continue
-        if not _number(limit):
+        if not is_number(limit, 0):
             raise ConfigurationError(f"budget: {label} must be 0 or more, not {limit!r}")
         if scale == 1 and limit != int(limit):
             raise ConfigurationError(f"budget: {label} must be a whole number, not {limit!r}")

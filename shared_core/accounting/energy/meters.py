@@ -10,7 +10,6 @@ shorter may get the energy of its neighbour, or none; over many calls it evens o
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from shared_core.errors import ConfigurationError
+from shared_core.ranges import is_number, is_whole
 
 __all__ = ["Counters", "Meter", "measured", "nvml", "rapl"]
 
@@ -175,24 +175,17 @@ def measured(
 
 
 def _check(watts: float | None, pid: int | None, gpus: Sequence[int] | None) -> None:
-    if watts is not None and not (_is_number(watts) and math.isfinite(watts) and watts > 0):
+    if watts is not None and not (is_number(watts, 0) and watts > 0):
         raise ConfigurationError(f"measured: watts must be a number above 0, not {watts!r}")
     if pid is not None:
-        if not isinstance(pid, int) or isinstance(pid, bool) or pid < 1:
+        if not is_whole(pid, 1):
             raise ConfigurationError(f"measured: pid must be the number of a process, not {pid!r}")
         if not (PROC / str(pid) / "task" / str(pid) / "children").exists():
             raise ConfigurationError(
                 f"measured: there is no process {pid} whose children {PROC} tells (Linux does)"
             )
-    if gpus is not None and not (
-        isinstance(gpus, Sequence)
-        and all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in gpus)
-    ):
+    if gpus is not None and not (isinstance(gpus, Sequence) and all(is_whole(n, 0) for n in gpus)):
         raise ConfigurationError(f"measured: gpus must be a list of numbers, not {gpus!r}")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _estimate(watts: float, seconds: Callable[[], float], unit: str, most: float) -> Counters:

@@ -39,6 +39,7 @@ from shared_core.errors import (
     UnknownDecisionError,
     said,
 )
+from shared_core.ranges import is_number, is_whole
 from shared_core.types import Attempt, Entry
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Ledger:
             ConfigurationError: An argument cannot be meant.
             StorageError: The path cannot be used: it is no ledger, or cannot be written.
         """
-        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+        if not is_whole(limit, 1):
             raise ConfigurationError(f"limit must be a whole number from 1 up, not {limit!r}")
         self.path = None if path is None else _checked(path)
         self.keep_text, self.limit = bool(keep_text), limit
@@ -147,8 +148,7 @@ class Ledger:
             UnknownDecisionError: No entry has this decision.
             StorageError: It cannot be written.
         """
-        number = isinstance(score, (int, float)) and not isinstance(score, bool)
-        if not number or not 0 <= score <= 1:  # NaN fails too
+        if not is_number(score, 0, 1):
             raise ConfigurationError(f"score must be a number from 0 to 1, not {score!r}")
         self.flush()
         asked = "SELECT id FROM entries WHERE decision_id = ? ORDER BY id DESC LIMIT 1"

@@ -37,7 +37,6 @@ from shared_core.accounting.report.baselines import (
 )
 from shared_core.accounting.report.sheet import write_calls, written
 from shared_core.accounting.report.sums import Period, Sums, rows, sums
-from shared_core.types import OWN_WORDS
 
 __all__ = ["Report", "make_report"]
 
@@ -187,7 +186,7 @@ def _plain(ledger: Source, period: Period) -> _Plain:
             totals=list(rows(connection, _TOTALS.format(period.where))),
             conversations=conversations or 0,
             attempts=list(rows(connection, _ATTEMPTS.format(_over(period)))),
-            drafts=list(rows(connection, _DRAFTS.format(period.where, OWN_WORDS))),
+            drafts=list(rows(connection, _DRAFTS.format(period.where))),
             steps=_shares(connection, period, "step"),
             users=_shares(connection, period, "user"),
         )
@@ -232,13 +231,11 @@ FROM (
         CASE WHEN e.outcome = 'answered' AND e.candidate = v.candidate AND score IS NOT NULL
             AND probability IS NOT NULL THEN 1 END AS rated
     FROM verdicts v JOIN entries e ON e.id = v.entry LEFT JOIN feedback f ON f.entry = v.entry
-    WHERE {} AND v.place = (
+    WHERE {} AND v.candidate != '' AND v.place = (
         SELECT o.place FROM verdicts o WHERE o.entry = v.entry AND o.candidate = v.candidate
-        AND o.verifier NOT IN {}
         ORDER BY o.probability IS NULL, o.place DESC LIMIT 1
     ) -- of several verdicts on a draft, the last one counts that could tell anything
-) v GROUP BY 1 HAVING count(v.probability) -- else they are a strategy's own words, and no looks
-ORDER BY 1
+) v GROUP BY 1 ORDER BY 1
 """
 _SHARES = """
 SELECT {0} AS name, count(*) AS calls, sum(cost_usd) AS usd, sum(cost_usd IS NULL) AS usd_unknown,

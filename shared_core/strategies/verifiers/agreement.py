@@ -7,12 +7,12 @@ nothing. The idea is self-consistency: Wang et al. 2022, https://arxiv.org/abs/2
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from shared_core.errors import ConfigurationError
-from shared_core.strategies.verifiers.answers import final_answer
+from shared_core.ranges import is_number, is_whole
+from shared_core.strategies.comparing import Same, apart, key_of, require_same
 from shared_core.types import Ask, Draft, Reply, Verdict, Verification
 
 __all__ = ["Agreement"]
@@ -29,7 +29,7 @@ class Agreement:
     Attributes:
         samples: How often, 2 to 20. Each is paid like an answer.
         temperature: Of these calls: at 0 they would be one.
-        same: Tells whether two texts give the same answer. None: `final_answer` is compared.
+        same: Tells whether two texts give the same answer. None: what `comparing.key_of` finds.
 
     Raises:
         ConfigurationError: A value is out of range.
@@ -37,35 +37,35 @@ class Agreement:
 
     samples: int = 3
     temperature: float = 0.7
-    same: Callable[[str, str], bool] | None = None
+    same: Same | None = None
     name: str = "agreement"
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        whole = isinstance(self.samples, int) and not isinstance(self.samples, bool)
-        if not whole or not _FEWEST <= self.samples <= _MOST_SAMPLES:
+        if not is_whole(self.samples, _FEWEST, _MOST_SAMPLES):
             raise ConfigurationError(
                 f"samples must be a whole number from {_FEWEST} to {_MOST_SAMPLES}, "
                 f"not {self.samples!r}"
             )
-        if not isinstance(self.temperature, (int, float)) or not 0 < self.temperature <= 2:
+        if not is_number(self.temperature, 0, 2) or not self.temperature:
             raise ConfigurationError(
                 f"temperature must be over 0 and at most 2, not {self.temperature!r}"
             )
-        if self.same is not None and not callable(self.same):
-            raise ConfigurationError(f"same must be a function of two texts, not {self.same!r}")
+        require_same(self.name, self.same)
 
     def verify(self, draft: Draft) -> Verification:
         """See `Verifier.verify`."""
-        if self.same is None and final_answer(draft.reply.text) is None:
+        if self.same is None and key_of(draft.reply) is None:
             return Verdict(self.name, None, "it has no final answer to compare")
-        ask = Ask(
-            draft.reply.candidate,
-            visible=False,
-            params={"temperature": self.temperature},
-            purpose="check",
+        replies: tuple[Reply, ...] = yield tuple(
+            Ask(
+                draft.reply.candidate,
+                visible=False,
+                params={"temperature": apart(self.temperature, number)},
+                purpose="check",
+            )
+            for number in range(self.samples)
         )
-        replies: tuple[Reply, ...] = yield (ask,) * self.samples
         compared = [self._agrees(draft.reply, reply) for reply in replies]
         usable = [agrees for agrees in compared if agrees is not None]
         if len(usable) < _FEWEST:
@@ -79,11 +79,11 @@ class Agreement:
             return None
         if self.same is not None:
             return _asked(self.same, draft.text, sample.text)
-        found = final_answer(sample.text)
-        return None if found is None else found == final_answer(draft.text)
+        found = key_of(sample)
+        return None if found is None else found == key_of(draft)
 
 
-def _asked(same: Callable[[str, str], bool], draft: str, sample: str) -> bool | None:
+def _asked(same: Same, draft: str, sample: str) -> bool | None:
     try:
         return bool(same(draft, sample))
     except Exception:  # noqa: BLE001 - the user's own function: what it raises tells nothing

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from shared_core.errors import ConfigurationError
+from shared_core.ranges import is_number
 from shared_core.types import Check, Draft, Verdict, Verification
 
 __all__ = [
     "FunctionVerifier",
     "Verifier",
     "as_verifiers",
-    "is_share",
     "logit",
     "looked",
     "probability",
@@ -152,12 +152,6 @@ def weighed(prior: float, evidence: float) -> float:
     return probability(logit(prior) + logit(evidence))
 
 
-def is_share(value: object) -> bool:
-    """Tell whether something is a number from 0 to 1; True and False are none, nor is NaN."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and 0 <= value <= 1  # type: ignore[operator]
-
-
 def logit(chance: float) -> float:
     """Return log odds, of a probability kept from certainty."""
     kept = min(max(chance, 1e-6), 1 - 1e-6)
@@ -170,6 +164,5 @@ def probability(log_odds: float) -> float:
 
 
 def _require_seconds(label: str, value: object) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not 0 < value < math.inf:  # type: ignore[operator]
+    if not is_number(value, 0) or not value:
         raise ConfigurationError(f"{label} must be a number of seconds over 0, not {value!r}")

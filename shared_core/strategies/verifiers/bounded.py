@@ -7,13 +7,13 @@ for somebody who may not be asked, or without end cannot tell, nor can who ends 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Container, Generator
 from contextlib import closing
 from dataclasses import replace
 from typing import Any, Final
 
-from shared_core.strategies.verifiers.base import Verifier, is_share
+from shared_core.ranges import is_number
+from shared_core.strategies.verifiers.base import Verifier
 from shared_core.types import Ask, Check, Draft, Verdict, Verification, Wish
 
 __all__ = ["bounded"]
@@ -86,7 +86,7 @@ def _sound(said: Any, name: str, draft: Draft) -> Verdict:
     if not isinstance(said, Verdict):
         return Verdict(name, None, f"it gave a {type(said).__name__}, no verdict", who)
     chance, note = said.probability, said.note[:_MOST_NOTE] if isinstance(said.note, str) else ""
-    if chance is not None and not is_share(chance):
+    if chance is not None and not is_number(chance, 0, 1):
         chance, note = None, f"it gave a {type(chance).__name__} that is no probability"
-    timed = isinstance(said.seconds, (int, float)) and 0 <= said.seconds < math.inf
+    timed = is_number(said.seconds, 0)
     return Verdict(name, chance, note, who, said.seconds if timed else 0.0)

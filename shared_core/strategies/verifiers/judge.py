@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from shared_core.errors import ConfigurationError
+from shared_core.ranges import is_number, is_whole
 from shared_core.strategies.quoting import between
 from shared_core.strategies.verifiers.base import logit, weighed
 from shared_core.strategies.verifiers.json_text import first_value
@@ -57,7 +58,7 @@ class Judge:
         """Refuse what cannot be meant."""
         if not isinstance(self.candidate, str) or not self.candidate:
             raise ConfigurationError(f"a judge is a candidate's name, not {self.candidate!r}")
-        if isinstance(self.rounds, bool) or self.rounds not in (1, 2):
+        if not is_whole(self.rounds, 1, 2):
             raise ConfigurationError(f"rounds must be 1 or 2, not {self.rounds!r}")
 
     @property
@@ -125,9 +126,7 @@ def _word(text: str, nonce: str) -> float | None:
     verdict, confidence = found[0].get("verdict"), found[0].get("confidence")
     if found[0].get("nonce") != nonce or verdict not in _WORDS:
         return None
-    if isinstance(confidence, bool) or not isinstance(confidence, (int, float)):
-        return None
-    if not 0 <= confidence <= 100:  # NaN neither
+    if not is_number(confidence, 0, 100):
         return None
     sure = min(max(confidence / 100, 0.5), _SURE)  # unsure of its own word: no evidence
     return sure if verdict == "right" else 1 - sure

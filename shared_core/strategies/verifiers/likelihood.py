@@ -6,11 +6,11 @@ candidate was asked for it, which `params` says, and where its provider tells.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from shared_core.ranges import is_number
 from shared_core.strategies.verifiers.base import looked, probability, weighed
 from shared_core.types import Draft, Verdict, Verification
 
@@ -54,9 +54,7 @@ class Likelihood:
 
 
 def _is_logprob(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    return math.isfinite(value) and value <= 1e-6  # rounding
+    return is_number(value, high=1e-6)  # rounding
 
 
 def _evidence(tokens: Sequence[float]) -> float:

@@ -382,10 +382,8 @@ def test_the_reason_says_that_a_draft_was_broken_off() -> None:
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        (Verdict("vote", None, "3 of 5 say so", "a"), "a answers: 3 of 5 say so; "),
         (Verdict("vote", None, "3 of 5 say so"), "a answers: 3 of 5 say so; "),
-        (Verdict("sums", None, "no sums", "b"), "a answers: b: no sums; "),
-        (Verdict("sums", None, "", "b"), "a answers: the draft of b could not be judged; "),
+        (Verdict("sums", None, "no sums", "b"), "a answers: the draft of b could not be judged; "),
         (Verdict("sums", 0.5, "1 of 2", "a"), "a answers: its draft has a probability of 0.50; "),
     ],
 )
@@ -398,7 +396,7 @@ def test_the_reason_gives_a_strategys_own_words(said: Verdict, words: str) -> No
 
 def test_a_strategys_own_words_are_no_draft_that_was_looked_at() -> None:
     llm = router(among=BOTH)
-    for said in (Verdict("vote", None, "3 of 5 say so", "a"), of("b", 0.4), of("b", None)):
+    for said in (Verdict("vote", None, "3 of 5 say so"), of("b", 0.4), of("b", None)):
         with begun(llm) as account:
             account.judged(said)
             account.reply = answered(account, Ask("a"))
@@ -409,7 +407,7 @@ def test_a_strategys_own_words_are_no_draft_that_was_looked_at() -> None:
 def test_of_several_words_the_last_one_counts_and_a_probability_before_any() -> None:
     with begun(router(among=BOTH)) as account:
         for chance, note in ((None, "first"), (None, "second")):
-            account.judged(Verdict("v", chance, note, "a"))
+            account.judged(Verdict("v", chance, note))
         account.judged(Verdict("v", 0.25, "", "b"))
         account.judged(Verdict("v", None, "no sums", "b"))
         answered(account, Ask("a"))

@@ -18,7 +18,7 @@ import pytest
 from shared_core import ConfigurationError, MissingExtraError, TableError
 from shared_core.accounting.ledger.ledger import Ledger
 from shared_core.lab.table import Outcomes, read_table
-from shared_core.types import OWN_WORDS, Verdict
+from shared_core.types import Verdict
 from tests.fakes.entries import attempt, entry
 
 Rows = list[dict[str, Any]]
@@ -312,10 +312,9 @@ def test_a_ledger_is_read_as_a_table_of_its_scored_answers(tmp_path: Path) -> No
     assert outcomes.unscored == 1
 
 
-@pytest.mark.parametrize("word", OWN_WORDS)
-def test_what_several_made_together_says_nothing_of_one_of_them(tmp_path: Path, word: str) -> None:
+def test_what_several_made_together_says_nothing_of_one_of_them(tmp_path: Path) -> None:
     path = tmp_path / "calls.db"
-    said = (Verdict(word, None, "2 of 2 say the same", "large"),)
+    said = (Verdict("vote", None, "2 of 2 say the same"),)
     with Ledger(path, keep_text=True) as ledger:
         attempts = (attempt("small"), attempt("large"))
         ledger.add(entry(0, "large", prompt_text="p", attempts=attempts, verdicts=said))

@@ -345,8 +345,8 @@ def test_it_is_written_down_how_it_was_asked() -> None:
     whole(started(), transport)
     notes = [(v.candidate, v.probability, v.note) for v in transport.verdicts]
     assert notes == [
-        ("small", None, "reasoning low: right with probability 0.30 without, step by step"),
-        ("small", None, "no answer under the marker: asked once more, plainly"),
+        ("", None, "reasoning low: right with probability 0.30 without, step by step"),
+        ("", None, "no answer under the marker: asked once more, plainly"),
     ]
 
 

@@ -123,9 +123,10 @@ def seen(transport: FakeTransport) -> list[Ask]:
     return [ask for ask in transport.asked if ask.visible]
 
 
-def notes(transport: FakeTransport) -> list[tuple[str, str]]:
+def notes(transport: FakeTransport) -> list[str]:
     assert {verdict.verifier for verdict in transport.verdicts} <= {"mixture"}
-    return [(verdict.candidate, verdict.note) for verdict in transport.verdicts]
+    assert not any(verdict.candidate for verdict in transport.verdicts)  # they judge no draft
+    return [verdict.note for verdict in transport.verdicts]
 
 
 def calls(name: str, **arguments: Any) -> Reply:
@@ -140,14 +141,14 @@ def test_proposals_that_agree_are_the_answer_and_nobody_is_asked_again(driver: D
     transport = says(small="It is 7.", middle="The answer is 7", large="**7**")
     assert driver(started(), transport) == "**7**"  # the best one's words
     assert (proposed(transport), seen(transport)) == ({*NAMES}, [])
-    assert notes(transport) == [("large", "3 of 3 proposals agree")]
+    assert notes(transport) == ["3 of 3 proposals agree"]
 
 
 @every_driver
 def test_a_majority_by_quality_does(driver: Driver) -> None:
     transport = says(small="7", middle="7", large="8")
     assert driver(started(), transport) == "7"
-    assert notes(transport) == [("middle", "2 of 3 proposals agree")]
+    assert notes(transport) == ["2 of 3 proposals agree"]
 
 
 def test_one_proposal_alone_is_no_majority_however_good() -> None:
@@ -177,7 +178,7 @@ def test_the_last_are_not_asked_where_they_could_change_nothing(driver: Driver) 
     transport = says(small="7", middle="7", large="7")
     assert driver(started(MixtureOfAgents(at_once=2)), transport) == "7"
     assert len(transport.asked) == 2
-    assert notes(transport) == [("large", "2 of 2 proposals agree")]
+    assert notes(transport) == ["2 of 2 proposals agree"]
 
 
 def test_they_are_asked_where_they_could() -> None:
@@ -186,7 +187,7 @@ def test_they_are_asked_where_they_could() -> None:
     mixture = MixtureOfAgents(("small", "middle", "other", "large"), at_once=2)
     assert whole(started(mixture, decision), transport) == "7"
     assert len(transport.asked) == 4
-    assert notes(transport) == [("other", "3 of 4 proposals agree")]
+    assert notes(transport) == ["3 of 4 proposals agree"]
 
 
 @every_driver
@@ -212,7 +213,7 @@ def test_the_aggregator_reads_every_proposal_and_answers_in_sight(driver: Driver
     ((role, text),) = ask.turns
     assert (ask.candidate, role, ask.replace, dict(ask.params)) == ("large", "user", False, {})
     assert all(proposal in text for proposal in WORDY.values())
-    assert notes(transport) == [("large", "3 of 3 proposals reached large, which wrote the answer")]
+    assert notes(transport) == ["3 of 3 proposals reached large, which wrote the answer"]
 
 
 @streaming
@@ -243,9 +244,7 @@ def test_where_it_fails_the_next_best_writes(driver: Driver) -> None:
     transport = retells(small=["a b c d."], middle=["e f g h.", "answer"], large=["i j k l.", LOST])
     assert driver(started(), transport) == "answer"
     assert [ask.candidate for ask in seen(transport)] == ["large", "middle"]
-    assert notes(transport) == [
-        ("middle", "3 of 3 proposals reached middle, which wrote the answer")
-    ]
+    assert notes(transport) == ["3 of 3 proposals reached middle, which wrote the answer"]
 
 
 @every_driver
@@ -254,9 +253,7 @@ def test_where_nobody_can_write_the_best_proposal_answers(driver: Driver, error:
     transport = retells(**{name: [WORDY[name], error] for name in NAMES})
     assert driver(started(), transport) == WORDY["large"]
     assert len(seen(transport)) == (3 if error is LOST else 1)  # no other could mend it
-    assert notes(transport) == [
-        ("large", "3 of 3 proposals came, and this is the best of what there is")
-    ]
+    assert notes(transport) == ["3 of 3 proposals came, and this is the best of what there is"]
 
 
 def test_most_say_it_before_the_best_does() -> None:
@@ -396,7 +393,7 @@ def test_who_failed_in_a_layer_is_not_asked_in_the_next() -> None:
 def test_one_that_fails_is_left_out(driver: Driver, error: Exception) -> None:
     transport = retells(small=[error], middle=["First, b."], large=["Then, c.", "answer"])
     assert driver(started(), transport) == "answer"
-    assert notes(transport) == [("large", "2 of 3 proposals reached large, which wrote the answer")]
+    assert notes(transport) == ["2 of 3 proposals reached large, which wrote the answer"]
 
 
 @every_driver
@@ -404,7 +401,7 @@ def test_the_only_proposal_that_came_is_the_answer(driver: Driver) -> None:
     transport = says(small="First, a.", middle=LOST, large=DENIED)
     assert driver(started(), transport) == "First, a."
     assert not seen(transport)
-    assert notes(transport)[0][1].startswith("1 of 3 proposals came")
+    assert notes(transport)[0].startswith("1 of 3 proposals came")
 
 
 @every_driver
@@ -414,7 +411,7 @@ def test_where_all_fail_those_not_asked_yet_answer_alone(driver: Driver) -> None
     mixture = MixtureOfAgents(("middle", "other", "large"))
     assert driver(started(mixture, decision), transport) == "alone"
     assert [(ask.candidate, ask.turns) for ask in seen(transport)] == [("small", ())]
-    assert notes(transport) == [("small", "no proposal came, so that it answered alone")]
+    assert notes(transport) == ["no proposal came, so that it answered alone"]
 
 
 @every_driver
@@ -584,7 +581,7 @@ def test_inside_a_loop_the_one_who_waits_for_the_result_calls_on_alone(driver: D
     transport = says(small="never", middle="never", large=calls("look", city="Oslo"))
     assert driver(started(**LOOP), transport) == "-"
     assert [ask.candidate for ask in transport.asked] == ["large"]
-    assert notes(transport) == [("large", "it has read the tool's result, and calls on")]
+    assert notes(transport) == ["it has read the tool's result, and calls on"]
 
 
 @every_driver

@@ -16,7 +16,7 @@ import pytest
 from shared_core.accounting.ledger.ledger import Ledger, LedgerFile
 from shared_core.accounting.report.savings import Report, make_report
 from shared_core.errors import ConfigurationError, StorageError
-from shared_core.types import OWN_WORDS, Alternative, Entry, Scope, Usage, Verdict
+from shared_core.types import Alternative, Entry, Scope, Usage, Verdict
 from tests.fakes.entries import attempt, energy, entry, other
 
 
@@ -297,11 +297,18 @@ def test_drafts_that_were_looked_at_stand_beside_their_scores(tmp_path: Path) ->
     assert row(later.drafts, name="small")["drafts"] == 2
 
 
-@pytest.mark.parametrize("word", OWN_WORDS)
-def test_what_a_strategy_concluded_is_no_verdict_on_a_draft(word: str) -> None:
-    said = (Verdict(word, None, "2 of 2 say the same", "small"),)
+def test_what_a_strategy_concluded_is_no_verdict_on_a_draft() -> None:
+    said = (Verdict("vote", None, "2 of 2 say the same"),)
     attempts = (attempt("small", 1), attempt("small", 1))
     assert reported(call(1, "small", None, attempts=attempts, verdicts=said)).drafts == []
+
+
+def test_a_draft_of_which_nobody_could_tell_anything_was_looked_at() -> None:
+    said = (Verdict("structure", None, "nothing is broken", "small"),)
+    attempts = (attempt("small", 1), attempt("large", 1))
+    report = reported(call(1, "large", None, attempts=attempts, verdicts=said))
+    assert row(report.drafts, name="small")["drafts"] == 1
+    assert row(report.drafts, name="small")["probability"] is None
 
 
 def test_where_no_draft_was_looked_at_nothing_is_said_of_any() -> None:
