@@ -154,7 +154,13 @@ def agreed(decision: Decision, texts: Mapping[str, Any]) -> str | None:
     steps = MixtureOfAgents(tuple(texts), skip=None).steps(PROMPT, decision)
     proposed = [Reply(ask.candidate, text=str(texts[ask.candidate])) for ask in next(steps)]  # type: ignore[union-attr]
     (wish,) = steps.send(tuple(proposed))
-    return wish.candidate if isinstance(wish, Verdict) else None
+    if not isinstance(wish, Verdict):
+        return None
+    try:
+        steps.send((wish,))
+    except StopIteration as answered:
+        return answered.value.candidate
+    return None
 
 
 def draw_overlaps(found: Mapping[str, Mapping[str, float]]) -> str:
