@@ -16,7 +16,7 @@ from shared_core.errors import ConfigurationError
 from shared_core.strategies.verifiers.answers import final_answer
 from shared_core.types import Reply
 
-__all__ = ["Same", "apart", "canonical", "key_of", "require_same"]
+__all__ = ["Same", "apart", "as_json", "key_of", "require_same"]
 
 Same = Callable[[str, str], bool]
 """Tells whether two texts give the same answer; fast and without I/O, for it runs inline."""
@@ -88,13 +88,18 @@ class _Alike:
 def _json_of(reply: Reply) -> str | None:
     """Return canonical JSON of tool calls or structured output; None for plain text."""
     if reply.tool_calls:  # side by side: their order says nothing
-        return json.dumps(sorted(canonical([name, args]) for name, args in reply.tool_calls))
-    return None if reply.parsed is None else canonical(reply.parsed)
+        return json.dumps(sorted(_canonical([name, args]) for name, args in reply.tool_calls))
+    return None if reply.parsed is None else _canonical(reply.parsed)
 
 
-def canonical(value: Any) -> str:
+def _canonical(value: Any) -> str:
     """Return JSON that is equal for equal values, whatever the order of their keys."""
-    return json.dumps(_plain(value), sort_keys=True, ensure_ascii=False)
+    return as_json(value, sort_keys=True)
+
+
+def as_json(value: Any, *, sort_keys: bool = False) -> str:
+    """Return any value as JSON, its keys in their own order, as whoever wrote it meant them."""
+    return json.dumps(_plain(value), sort_keys=sort_keys, ensure_ascii=False)
 
 
 def _plain(value: Any, depth: int = 0) -> Any:

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Final
 from shared_core.errors import BudgetExceededError, ConfigurationError
 from shared_core.ranges import is_number, is_whole
 from shared_core.strategies.base import failure, is_empty, unparsed
-from shared_core.strategies.comparing import canonical, key_of
+from shared_core.strategies.comparing import as_json, key_of
 from shared_core.strategies.quoting import between, fitted
 from shared_core.strategies.single import Single
 from shared_core.strategies.team import Team
@@ -381,9 +381,9 @@ def _mark(texts: Sequence[str]) -> str:
 def _told(reply: Reply) -> str:
     """Return a proposal as text: what it says, the tools that it calls, its structured output."""
     if reply.tool_calls:
-        calls = [f"calls {name}({canonical(arguments)})" for name, arguments in reply.tool_calls]
+        calls = [f"calls {name}({as_json(arguments)})" for name, arguments in reply.tool_calls]
         return "\n".join([reply.text, *calls] if reply.text else calls)
-    return spoken(reply.text) if reply.parsed is None else canonical(reply.parsed)
+    return spoken(reply.text) if reply.parsed is None else as_json(reply.parsed)
 
 
 def _names(given: Any) -> Any:
