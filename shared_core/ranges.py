@@ -6,16 +6,17 @@ In: a value of any kind and the ends of a range. Out: yes or no; whoever asks sa
 from __future__ import annotations
 
 from math import inf
+from sys import float_info
 from typing import TypeGuard
 
 __all__ = ["is_number", "is_whole"]
 
 
 def is_number(value: object, low: float = -inf, high: float = inf) -> TypeGuard[float]:
-    """Tell whether a value is a finite number, `low` and `high` included."""
+    """Tell whether a value is a number that a float can hold, `low` and `high` included."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
-    return -inf < value < inf and low <= value <= high
+    return abs(value) <= float_info.max and low <= value <= high
 
 
 def is_whole(value: object, low: float = -inf, high: float = inf) -> TypeGuard[int]:
