@@ -13,7 +13,7 @@ from shared_core.errors import (
 from shared_core.strategies.verifiers.answers import spoken
 from shared_core.types import Decision, Prompt, Reply, Steps
 
-__all__ = ["Strategy", "failure", "is_empty", "unparsed"]
+__all__ = ["Strategy", "failure", "is_crowded_out", "is_empty", "unparsed"]
 
 
 class Strategy(Protocol):
@@ -61,3 +61,11 @@ def is_empty(reply: Reply) -> bool:
     """Tell whether a reply says nothing: thoughts alone, or a refusal that is no text."""
     said = reply.tool_calls or reply.parsed is not None or spoken(reply.text).strip()
     return not said
+
+
+def is_crowded_out(reply: Reply, beside: Sequence[Reply]) -> bool:
+    """Tell whether a budget refused it while others of the same step held what there was.
+
+    They may have held far more than they took: asked alone it may have room.
+    """
+    return len(beside) > 1 and isinstance(reply.error, BudgetExceededError)

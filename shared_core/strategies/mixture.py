@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Final
 
 from shared_core.errors import BudgetExceededError, ConfigurationError
 from shared_core.ranges import is_number, is_whole
-from shared_core.strategies.base import failure, is_empty, unparsed
+from shared_core.strategies.base import failure, is_crowded_out, is_empty, unparsed
 from shared_core.strategies.comparing import as_json, key_of
 from shared_core.strategies.quoting import between, fitted
 from shared_core.strategies.single import Single
@@ -72,7 +72,8 @@ class MixtureOfAgents:
         aggregator: Who writes the answer, by name; where it is refused or fails, and with None, the
             best by prediction that has the room for the proposals.
         at_once: How many are asked side by side at most. Fewer than there are proposers can save
-            the last ones, where the first agree, and takes longer where they do not.
+            the last ones, where the first agree, and takes longer where they do not. Where a budget
+            has no room for the most that all of them could cost, the rest is asked one by one.
         agree: Share of the proposals, weighed by predicted quality, that must agree to be the
             answer: over half, and at least this, 0.5 to 1; 1 is all of them. None: never.
         skip: Predicted quality of one candidate from which no mixture is made, 0 to 1. None: none.
@@ -191,6 +192,7 @@ class _Mixing:
         self._team, self._size = list(team), len(team)
         self._proposals: list[Reply] = []
         self._failures: list[Reply] = []
+        self._at_once = mixture.at_once
         self._spent = False  # a budget had no room
 
     def steps(self) -> Steps:
@@ -227,10 +229,12 @@ class _Mixing:
         found: list[Reply] = []
         lead = waiting[0] if not layer and self._prompt.in_tool_loop else None
         while waiting and not self._spent:
-            count = 1 if lead in waiting else self._mixture.at_once
+            count = 1 if lead in waiting else self._at_once
             wave, waiting = waiting[:count], waiting[count:]
             replies: tuple[Reply, ...] = yield tuple([self._ask(name, read[name]) for name in wave])
-            found += [reply for reply in replies if self._keeps(reply)]
+            if late := [reply.candidate for reply in replies if is_crowded_out(reply, replies)]:
+                waiting, self._at_once = [*late, *waiting], 1
+            found += [r for r in replies if r.candidate not in late and self._keeps(r)]
             if lead in wave and found and found[0].tool_calls:
                 yield (_said("it has read the tool's result, and calls on"),)
                 return found[0]

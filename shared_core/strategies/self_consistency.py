@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 
 from shared_core.errors import BudgetExceededError, ConfigurationError
 from shared_core.ranges import is_number, is_whole
-from shared_core.strategies.base import failure, is_empty, unparsed
+from shared_core.strategies.base import failure, is_crowded_out, is_empty, unparsed
 from shared_core.strategies.comparing import Same, apart, key_of, require_same
 from shared_core.strategies.majority import Race, agreement, vote_weight
 from shared_core.strategies.verifiers.structure import is_cut_off
@@ -49,7 +49,8 @@ class SelfConsistency:
         same: Tells whether two texts give the same answer, see `comparing.key_of`. None: final
             answers, structured output and tool calls are compared.
         at_once: Most samples drawn side by side. As many are as the vote needs at the least, so
-            none is drawn for speed alone.
+            none is drawn for speed alone. Where a budget has no room for the most that all of them
+            could cost, the rest is drawn one by one.
 
     Raises:
         ConfigurationError: An argument makes no sense.
@@ -121,11 +122,12 @@ class _Poll:
         self._misses: Counter[str] = Counter()
         self._voted: Counter[str] = Counter()
         self._drawn: Counter[str] = Counter()
+        self._at_once = asking.at_once
         self._stopped = False
 
     def steps(self) -> Steps:
         while self.roll and not self._stopped and not self._is_settled():
-            yield from self._ask(min(self._asking.at_once, self.fewest()) if self._votes else 1)
+            yield from self._ask(min(self._at_once, self.fewest()) if self._votes else 1)
         if not self._votes:
             return (yield from self._unvoted())
         race = self._race()
@@ -188,7 +190,10 @@ class _Poll:
         replies: tuple[Reply, ...]
         replies = yield tuple([self._sample(name) for name in asked])
         for reply in replies:
-            self._count(reply)
+            if is_crowded_out(reply, replies):
+                self._at_once, self.roll = 1, [reply.candidate, *self.roll]
+            else:
+                self._count(reply)
 
     def _sample(self, name: str) -> Ask:
         """Draw one."""

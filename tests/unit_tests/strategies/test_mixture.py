@@ -25,7 +25,7 @@ from shared_core.accounting.books import Books
 from shared_core.accounting.budgets.budget import Budget, Budgets
 from shared_core.decision.candidates import prepare_candidates
 from shared_core.execution.run import Run
-from shared_core.types import Ask, Decision, Prompt, Reply, Turn
+from shared_core.types import Ask, Decision, Prompt, Reply, Turn, Usage
 from tests.fakes.core import FakeTransport, FixedPredictor, candidate, estimate, prompt
 from tests.fakes.driving import Driver, astreamed, awaited, every_driver, streaming, whole
 
@@ -487,6 +487,31 @@ def test_a_real_budget_holds_the_references_too() -> None:
     assert len(refused.asked) == 3
     (verdict,) = refused.entries[0].verdicts
     assert verdict.note.startswith("3 of 3 proposals came")
+
+
+def test_who_a_budget_refuses_beside_others_is_asked_after_them() -> None:
+    made = [candidate(name, price=(1.0, 1.0)) for name in NAMES]
+    prepared = prepare_candidates(made, lambda c: (c.model, {}))
+
+    def asked(usd: float) -> tuple[Transport, list[str]]:
+        router = Router(
+            prepared,
+            predictor=FixedPredictor(QUALITIES),
+            strategy=MixtureOfAgents(agree=1.0),
+            books=Books(prepared, Budgets(Budget(usd=usd, per="call"))),
+        )
+        script = {name: [Reply("", text="7", usage=Usage(5, 5))] for name in NAMES}
+        view, transport = prompt(max_tokens=1000), Transport(script, pause_s=0.05)
+        router.answer(view, router.decide(view), transport)
+        return transport, [attempt.outcome for attempt in transport.entries[0].attempts]
+
+    # A proposal holds a thousandth of a dollar and takes a hundredth of that.
+    transport, outcomes = asked(0.0025)
+    assert (len(transport.asked), outcomes.count("answered")) == (3, 3)
+    assert outcomes.count("refused") == 1
+    assert transport.most == 2
+    transport, outcomes = asked(0.0012)
+    assert (outcomes.count("answered"), transport.most) == (3, 1)
 
 
 # --- who proposes ---

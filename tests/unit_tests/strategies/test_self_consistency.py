@@ -354,6 +354,15 @@ def test_where_the_budget_ends_the_majority_so_far_answers(driver: Driver) -> No
 
 
 @every_driver
+def test_who_a_budget_refuses_beside_others_is_asked_after_them(driver: Driver) -> None:
+    transport = Saying(said=[*answers(7, 8), NO_ROOM, *answers(8)], retryable=lambda error: True)
+    assert driver(started(SelfConsistency()), transport).startswith("2: ")
+    drawn = len(transport.asked) - 1
+    assert drawn > 3
+    assert said(transport) == [f"{drawn - 1} of {drawn} say the same (of at most 16)"]
+
+
+@every_driver
 def test_without_a_vote_the_budget_is_to_blame(driver: Driver) -> None:
     transport = Saying(said=[NO_ROOM], retryable=lambda error: True)
     with pytest.raises(BudgetExceededError):
