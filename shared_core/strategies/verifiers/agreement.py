@@ -12,6 +12,7 @@ from typing import Final
 
 from shared_core.errors import ConfigurationError
 from shared_core.ranges import is_number, is_whole
+from shared_core.strategies.base import is_crowded_out
 from shared_core.strategies.comparing import Same, apart, key_of, require_same
 from shared_core.types import Ask, Draft, Reply, Verdict, Verification
 
@@ -57,21 +58,25 @@ class Agreement:
         """See `Verifier.verify`."""
         if self.same is None and key_of(draft.reply) is None:
             return Verdict(self.name, None, "it has no final answer to compare")
-        replies: tuple[Reply, ...] = yield tuple(
-            Ask(
-                draft.reply.candidate,
-                visible=False,
-                params={"temperature": apart(self.temperature, number)},
-                purpose="check",
-            )
-            for number in range(self.samples)
-        )
+        asks = [self._ask(draft, number) for number in range(self.samples)]
+        replies: list[Reply] = list((yield tuple(asks)))
+        for place, reply in enumerate(replies):
+            if is_crowded_out(reply, replies):
+                (replies[place],) = yield (asks[place],)
         compared = [self._agrees(draft.reply, reply) for reply in replies]
         usable = [agrees for agrees in compared if agrees is not None]
         if len(usable) < _FEWEST:
             return Verdict(self.name, None, f"{len(usable)} of {self.samples} could be compared")
         chance = (_PRIOR_COUNTS * draft.prior + sum(usable)) / (_PRIOR_COUNTS + len(usable))
         return Verdict(self.name, chance, f"{sum(usable)} of {len(usable)} say the same")
+
+    def _ask(self, draft: Draft, number: int) -> Ask:
+        return Ask(
+            draft.reply.candidate,
+            visible=False,
+            params={"temperature": apart(self.temperature, number)},
+            purpose="check",
+        )
 
     def _agrees(self, draft: Reply, sample: Reply) -> bool | None:
         """Tell whether a sample says the same; None where it failed or cannot be compared."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared_core.errors import ConfigurationError
+from shared_core.errors import BudgetExceededError, ConfigurationError
 from shared_core.strategies.verifiers.agreement import Agreement
 from tests.fakes.verifying import ODD_TEXTS, Scripted, draft
 
@@ -37,6 +37,14 @@ def test_failed_samples_are_left_out() -> None:
     script = ["12", ConnectionError(), TimeoutError()]
     few = Scripted(script).verdict(Agreement(same=lambda a, b: True), draft("12"))
     assert (few.probability, few.note) == (None, "1 of 3 could be compared")
+
+
+def test_samples_that_a_budget_refuses_side_by_side_are_drawn_one_by_one() -> None:
+    full = BudgetExceededError("1 USD", {"USD": 0.0}, None)
+    driven = Scripted(["12", full, full, "12", full])
+    said = driven.verdict(Agreement(), draft("12"))
+    assert said.note == "2 of 2 say the same"
+    assert [ask.params["temperature"] for ask in driven.asks[3:]] == [0.6999993, 0.6999986]
 
 
 def test_what_cannot_be_compared_is_not_asked_for() -> None:
