@@ -77,9 +77,9 @@ def test_quality_rises_with_strength_and_falls_with_difficulty() -> None:
 
 @pytest.mark.parametrize("text", AWKWARD)
 def test_awkward_text_is_read_in_bounded_time(text: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     assert 0 <= hardness(text) <= 1
-    assert time.perf_counter() - started < 0.05
+    assert time.thread_time() - started < 0.05
 
 
 @pytest.mark.parametrize("filler", [" ", "\n", "very ", "please think hard ", "1 ", "$", "a"])
