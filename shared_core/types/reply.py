@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from shared_core.ranges import is_number
+
 __all__ = ["Energy", "Reply", "Usage", "usage_of_counts"]
 
 
@@ -72,9 +74,7 @@ _MOST_TOKENS = 2**53  # whole numbers up to here are exact as floats, and in eve
 
 
 def _count(value: object) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return int(value) if 0 <= value <= _MOST_TOKENS and value == int(value) else None
+    return int(value) if is_number(value, 0, _MOST_TOKENS) and value == int(value) else None
 
 
 @dataclass(frozen=True, slots=True)

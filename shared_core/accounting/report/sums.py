@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared_core.errors import ConfigurationError
+from shared_core.ranges import is_number
 
 __all__ = ["Period", "Sums", "rows", "sums"]
 
@@ -58,9 +59,7 @@ class Period:
         """
         for label in ("since", "until"):
             value = getattr(self, label)
-            if value is not None and (
-                isinstance(value, bool) or not isinstance(value, (int, float))
-            ):
+            if value is not None and not is_number(value):
                 raise ConfigurationError(
                     f"report: {label} is a unix time in seconds, as datetime.timestamp() gives it, "
                     f"not {value!r}"

@@ -567,7 +567,7 @@ def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     assert path.read_bytes() == b""
 
 
-@pytest.mark.parametrize("wrong", ["2026-11-26", True, [1]])
+@pytest.mark.parametrize("wrong", ["2026-11-26", True, [1], math.nan, math.inf, 10**400])
 def test_a_period_that_is_no_time_is_refused(wrong: Any) -> None:
     with pytest.raises(ConfigurationError, match="since is a unix time"):
         Ledger().report(since=wrong)
